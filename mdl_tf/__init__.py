@@ -1,0 +1,62 @@
+"""Deep metric learning for Keras 3: train an embedding, retrieve with it, measure it.
+
+The map of the library, in the order in which data passes through it:
+
+    train     datasets      names, paths, labels; train, validation, test: disjoint sets of classes
+              images        path -> (H, W, 3) RGB 0..255
+              batches       plan of indices -> images (B, H, W, 3), labels (B,)          B = P * K
+              backbones     Inception-BN and a small network
+              embedding     preprocessing -> backbone -> pooling -> dense -> unit length: (B, D)
+              distances     -> (B, B);  pairs -> positive and negative masks (B, B)
+              losses        -> (B,) per anchor; its mean is the loss
+
+    evaluate  batches       every image once, in order
+              embedding     embed(model, images) -> embeddings (N, D), labels (N,)
+              retrieval     neighbours and per-query numbers, by blocks of queries
+              metrics       -> {"recall_at_1", "map_at_r", ...}
+              callbacks     -> logs["val_recall_at_1"], TensorBoard
+
+    around    config, runs, plots, train, cli
+
+Axis letters, the same everywhere: `B` batch, `P` classes per batch, `K` images per class,
+`D` embedding size, `N` images in a set, `Q` queries, `G` gallery, `k` neighbours,
+`H` `W` pixels, `C` classes.
+
+Importing this package loads neither TensorFlow nor scikit-learn; its parts load on first use.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PARTS = (
+    "backbones",
+    "batches",
+    "callbacks",
+    "config",
+    "datasets",
+    "distances",
+    "embedding",
+    "images",
+    "losses",
+    "metrics",
+    "pairs",
+    "plots",
+    "retrieval",
+    "runs",
+    "train",
+)
+
+__all__ = ["load_model", *_PARTS]
+
+
+def __getattr__(name):
+    if name == "load_model":
+        return importlib.import_module("mdl_tf.embedding").load_model
+    if name in _PARTS:
+        return importlib.import_module(f"mdl_tf.{name}")
+    raise AttributeError(f"module 'mdl_tf' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
