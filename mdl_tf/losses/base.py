@@ -62,8 +62,10 @@ def check_batch(labels, embeddings):
 
 def _static_shape(tensor):
     """The shape with None for unknown lengths, or None if not even the rank is known."""
-    rank = getattr(tensor.shape, "rank", len(tensor.shape) if tensor.shape is not None else None)
-    return None if rank is None else tuple(tensor.shape)
+    try:
+        return tuple(tensor.shape)
+    except ValueError:  # what TensorFlow says of an unknown rank
+        return None
 
 
 def _may_be_one_hot(shape):
