@@ -42,7 +42,7 @@ def make(row, **more):
     return cls(**settings, **more)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled(name, mode, policy="float32", reduction="sum_over_batch_size", ranks=(1, 1)):
     inputs = keras.Input((DIM,))
     outputs = keras.layers.Dense(DIM, use_bias=False, dtype=policy)(inputs)
