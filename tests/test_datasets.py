@@ -41,7 +41,7 @@ def test_glyphs_are_about_2059_classes_of_12_to_16_images(all_glyphs):
         # The widest characters at 28 pixels may touch the frame, most do not.
         rim = np.ones((32, 32), bool)
         rim[1:-1, 1:-1] = False
-        assert (image_set.images[:, rim] > 200).any(axis=1).mean() < 0.05
+        assert (image_set.images[:, rim] > 200).any(axis=1).mean() < 0.08
 
 
 def test_of_look_alikes_one_stays():

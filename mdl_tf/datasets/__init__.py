@@ -24,6 +24,7 @@ def _load_glyphs(data_dir, progress):
     stored = cached_arrays(path, draw)
     names = tuple(str(name) for name in stored["names"])
     images = ImageSet("glyphs", stored["labels"], names, images=stored["images"])
+    images = images.classes(_glyphs.class_order(len(names)), "glyphs")
     return images, _glyphs.TRAIN_CLASSES
 
 
@@ -49,8 +50,8 @@ def load(name, *, validation=0.1, data_dir=None, seed=0, progress=None):
     """Load a data set, split by class.
 
     - `"glyphs"`: 2,059 characters (letters, numbers, symbols) in 12 to 16 typefaces, 32 x 32
-      pixels; the first 1,000 by code point to train from, 1,059 for the test. Drawn in seconds at
-      the first call, then cached.
+      pixels; 1,000 of them, shuffled once and for all, to train from, 1,059 for the test. Drawn in
+      seconds at the first call, then cached.
     - `"digits"`: scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; 0 to 4 to train from, 5 to
       9 for the test.
     - `"folder"`: `data_dir` with one subfolder per class of JPEG or PNG files; the first half of

@@ -100,6 +100,15 @@ def _draw(character, font, angle, shift):
     return np.asarray(canvas.crop((x, y, x + FRAME, y + FRAME)))
 
 
+def class_order(count):
+    """The order of classes from which the first are for training: a fixed shuffle.
+
+    In the order of code points the split would be one of scripts. The order of names in the data
+    sets of the papers says nothing about appearance, and neither does this one.
+    """
+    return np.random.default_rng(SEED).permutation(count)
+
+
 def render(seed=SEED, limit=None, progress=None):
     """Draw every character once in every face that holds it.
 

@@ -1,0 +1,165 @@
+"""TrainConfig: an experiment as one frozen object, to and from JSON. Loads nothing heavy."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: the message names the field, the rule and the value received."""
+
+
+def _field(default, help, *, choices=None, least=None, above=None, below=None, optional=False):
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "least": least,
+        "above": above,
+        "below": below,
+        "optional": optional,
+    }
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training run; each is a flag of `mdl-tf train` and a key of `config.json`.
+
+    Raises:
+        ConfigError: at construction, for a value that is not allowed.
+    """
+
+    dataset: str = _field("glyphs", "what to train on", choices=("digits", "folder", "glyphs"))
+    data_dir: str | None = _field(
+        None, "folder of images (folder), or where drawn images are cached", optional=True
+    )
+    validation: float = _field(
+        0.1, "share of the training classes held out for validation", least=0, below=1
+    )
+    backbone: str = _field("inception_bn", "network", choices=("conv4", "inception_bn"))
+    image_size: int = _field(64, "height and width that the network sees", least=16)
+    embedding_dim: int = _field(64, "numbers in an embedding", least=1)
+    pooling: str = _field("avg", "how maps become features", choices=("avg", "max"))
+    l2_normalize: bool = _field(True, "scale embeddings to unit length")
+    loss: str = _field("margin_discriminate", "loss", choices=("margin_discriminate",))
+    loss_args: dict = _field({}, "settings of the loss as JSON, such as '{\"margin\": 0.1}'")
+    classes_per_batch: int = _field(32, "P, classes in a batch", least=2)
+    images_per_class: int = _field(4, "K, images of each class in a batch", least=2)
+    short_classes: str = _field(
+        "error", "classes with fewer than K images", choices=("error", "drop", "repeat")
+    )
+    augment: str = _field("none", "augmentation", choices=("none", "flip", "crop_flip"))
+    epochs: int = _field(8, "rounds of training, each followed by validation", least=1)
+    steps_per_epoch: int = _field(40, "batches in an epoch", least=1)
+    optimizer: str = _field("adam", "optimizer", choices=("adam", "sgd"))
+    learning_rate: float = _field(1e-3, "highest learning rate", above=0)
+    schedule: str = _field(
+        "cosine",
+        "learning rate over the run, after a short warm-up",
+        choices=("constant", "cosine"),
+    )
+    patience: int = _field(
+        0, "stop after so many epochs without a better val_recall_at_1; 0: never", least=0
+    )
+    policy: str = _field(
+        "float32", "Keras precision", choices=("float32", "mixed_bfloat16", "mixed_float16")
+    )
+    jit: bool = _field(False, "compile with XLA")
+    clustering: bool = _field(True, "NMI and F1 of k-means in the final report")
+    tensorboard: bool = _field(True, "write TensorBoard logs into the run folder")
+    seed: int = _field(0, "of weights, batches, augmentation and k-means", least=0)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = _checked(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        if self.dataset == "folder" and self.data_dir is None:
+            raise ConfigError("`data_dir` must name the folder of images when dataset='folder'.")
+        if self.backbone == "inception_bn" and self.image_size < 32:
+            raise ConfigError(
+                "`image_size` must be at least 32 with backbone='inception_bn'. "
+                f"Received: image_size={self.image_size}"
+            )
+        if self.patience and not self.validation:
+            raise ConfigError("`patience` needs validation classes. Received: validation=0")
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
+
+    def to_json(self):
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, settings):
+        """A config from a dict of some or all fields.
+
+        Raises:
+            ConfigError: for an unknown key, listing the known ones, or an impossible value.
+        """
+        if not isinstance(settings, dict):
+            raise ConfigError(f"A config must be a JSON object. Received: {settings!r}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in settings:
+            if key not in known:
+                raise ConfigError(f"Unknown field `{key}`. Known fields: {', '.join(known)}")
+        return cls(**settings)
+
+    @classmethod
+    def from_json(cls, path):
+        """A config from a JSON file.
+
+        Raises:
+            ConfigError: if the file is missing or no JSON, and as `from_dict`.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"`config` must be a readable file. Received: {error}") from error
+        try:
+            settings = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"`config` must be JSON. Received: {path}, {error}") from error
+        return cls.from_dict(settings)
+
+
+_KINDS = {
+    bool: bool,
+    dict: dict,
+    float: (int, float),
+    int: int,
+    str: str,
+    str | None: str,
+}
+
+
+def _checked(field, value):
+    """The value of a field, as its type; `ConfigError` if it is not allowed."""
+    rules = field.metadata
+    if value is None and rules["optional"]:
+        return None
+    kind = _KINDS[field.type]
+    # True is an int to Python, not to a user.
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    allowed = []
+    if rules["choices"]:
+        allowed.append("one of " + ", ".join(rules["choices"]))
+        fits = fits and value in rules["choices"]
+    else:
+        names = {str: "text", int: "an integer", bool: "true or false", dict: "a JSON object"}
+        allowed.append(names.get(kind, "a number"))
+    for rule, words, holds in (
+        ("least", "at least", lambda bound: value >= bound),
+        ("above", "above", lambda bound: value > bound),
+        ("below", "below", lambda bound: value < bound),
+    ):
+        if rules[rule] is not None:
+            allowed.append(f"{words} {rules[rule]}")
+            fits = fits and math.isfinite(value) and holds(rules[rule])
+    if not fits:
+        raise ConfigError(
+            f"`{field.name}` must be {', '.join(allowed)}. Received: {field.name}={value!r}"
+        )
+    return float(value) if kind == (int, float) else value

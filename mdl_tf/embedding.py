@@ -1,0 +1,123 @@
+"""From images to embeddings: the model that makes them, and a whole set through it."""
+
+import importlib
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+
+
+def embedding_model(
+    backbone,
+    preprocess=None,
+    embedding_dim=64,
+    pooling="avg",
+    l2_normalize=True,
+    name="embedder",
+):
+    """Preprocessing, backbone, pooling, a dense layer, unit length.
+
+    The model takes RGB in 0..255: preprocessing is part of it and saved with it. The dense layer
+    and the normalisation are float32 under every mixed-precision policy, since half precision
+    loses the small distances.
+
+    Args:
+        backbone: a `keras.Model` from images to maps `(B, h, w, c)` or features `(B, c)`.
+        preprocess: a function from RGB in 0..255 to the units of the backbone, in Keras
+            operations, such as `preprocess_input` of the backbone's file. Defaults to `None`, the
+            backbone takes RGB in 0..255.
+        embedding_dim: D, at least 1. Defaults to `64`.
+        pooling: `"avg"` or `"max"`, over the maps; not used if the backbone ends in features.
+            Defaults to `"avg"`.
+        l2_normalize: whether embeddings are scaled to unit length. Defaults to `True`.
+        name: name of the model. Defaults to `"embedder"`.
+
+    Returns:
+        A functional `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
+
+    Raises:
+        ValueError: if `pooling` or `embedding_dim` is not one of the above.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"`pooling` must be one of {tuple(POOLINGS)}. Received: pooling={pooling!r}"
+        )
+    if not isinstance(embedding_dim, int | np.integer) or embedding_dim < 1:
+        raise ValueError(
+            "`embedding_dim` must be an integer, at least 1. "
+            f"Received: embedding_dim={embedding_dim!r}"
+        )
+    inputs = keras.Input(backbone.input_shape[1:], name="image")
+    x = preprocess(inputs) if preprocess else inputs
+    x = backbone(x)
+    if len(x.shape) == 4:
+        x = POOLINGS[pooling](name="pooling")(x)
+    x = layers.Dense(embedding_dim, dtype="float32", name="embedding")(x)
+    if l2_normalize:
+        x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def embed(model, images, *, progress=None):
+    """The embeddings of a whole set, in its order.
+
+    Args:
+        model: a `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
+        images: batches of (images, labels) or of images, such as `batches.ordered(test)`, or one
+            array `(N, H, W, 3)`; RGB in 0..255.
+        progress: a function of (images done, images or `None`), called after each batch. Defaults
+            to `None`.
+
+    Returns:
+        embeddings `(N, D)` float32, and labels `(N,)` int64 or `None` if there are none.
+
+    Raises:
+        ValueError: if there are no images.
+    """
+    total = None
+    if hasattr(images, "shape"):
+        total = len(images)
+        images = [images[i : i + 64] for i in range(0, total, 64)]
+    embeddings, labels, done, size = [], [], 0, 0
+    for batch in images:
+        pixels, batch_labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        pixels = np.asarray(pixels)
+        count = len(pixels)
+        # The last batch is filled up and cut: a new shape would compile the whole network again.
+        size = max(size, count)
+        filled = np.resize(pixels, (size, *pixels.shape[1:])) if count < size else pixels
+        embeddings.append(np.asarray(model.predict_on_batch(filled), np.float32)[:count])
+        if batch_labels is not None:
+            labels.append(np.asarray(batch_labels).reshape(-1))
+        done += count
+        if progress:
+            progress(done, total)
+    if not embeddings:
+        raise ValueError("`images` must hold at least one image. Received: none")
+    return np.concatenate(embeddings), np.concatenate(labels) if labels else None
+
+
+def load_model(path, *, compile=True):
+    """Load a `.keras` file that holds parts of this library, also in a fresh process.
+
+    Args:
+        path: of the file, or of a run folder that holds `model.keras`.
+        compile: whether to restore loss and optimizer as well. Defaults to `True`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.keras"
+    if not path.is_file():
+        raise ValueError(f"`path` must be a `.keras` file that exists. Received: path={path}")
+    # Keras finds a saved class only after its module is imported.
+    importlib.import_module("mdl_tf.losses")
+    return keras.saving.load_model(path, compile=compile)

@@ -1,0 +1,102 @@
+"""Whole sets of images to metrics: through a model, as raw pixels, and for a run on any data."""
+
+import numpy as np
+
+from mdl_tf import batches, datasets, metrics, retrieval
+from mdl_tf.config import ConfigError
+from mdl_tf.embedding import embed, load_model
+from mdl_tf.progress import ProgressLine
+from mdl_tf.report import KS
+
+BATCH = 64
+RAW_SIZE = (32, 32)  # pixels of the raw-pixel baseline, in grey
+SPLITS = ("train", "validation", "test")
+
+
+def embedded(model, image_set, label, *, clustering=True, seed=0, stream=None):
+    """Metrics of a set through a model.
+
+    Args:
+        model: an embedder with a fixed input size.
+        image_set: an `ImageSet`.
+        label: what the progress line says.
+        clustering: whether to compute NMI and F1. Defaults to `True`.
+        seed: of k-means and of the sample of distances. Defaults to `0`.
+        stream: where the progress goes. Defaults to standard output.
+
+    Returns:
+        A dict of metrics, and a sample of positive and negative distances, two arrays.
+    """
+    images = batches.ordered(image_set, BATCH, model.input_shape[1:3])
+    with ProgressLine(label, len(image_set), stream) as line:
+        embeddings, labels = embed(model, images, progress=line)
+    report = metrics.evaluate(embeddings, labels, ks=KS, clustering=clustering, seed=seed)
+    return report, retrieval.sample_distances(embeddings, labels, seed=seed)
+
+
+def raw_pixels(image_set):
+    """Metrics of the images themselves, grey and small: what needs no network at all."""
+    images = batches.ordered(image_set, BATCH, RAW_SIZE)
+    pixels = np.concatenate([np.asarray(x).mean(axis=-1) for x, _ in images])
+    return metrics.evaluate(
+        pixels.reshape(len(pixels), -1), image_set.labels, ks=KS, clustering=False
+    )
+
+
+def evaluate_run(run, *, dataset=None, data_dir=None, split=None, clustering=True, stream=None):
+    """Metrics of the best model of a run on a data set.
+
+    Args:
+        run: a `Run` with a `model.keras`.
+        dataset: name of a data set. Defaults to that of the run.
+        data_dir: folder of images, or of cached drawn images. Defaults to that of the run.
+        split: `"train"`, `"validation"`, `"test"`, or `"all"`. Defaults to `"test"`, or `"all"`
+            for a folder of images that the run was not trained on.
+        clustering: whether to compute NMI and F1. Defaults to `True`.
+        stream: where the progress goes. Defaults to standard output.
+
+    Returns:
+        A dict of metrics with `dataset`, `split`, `images` and `classes`.
+
+    Raises:
+        ConfigError: if the run has no model.
+        ValueError: if the data set cannot be loaded or has no such split.
+    """
+    if not run.model.is_file():
+        raise ConfigError(f"The run must have a model.keras. Received: {run.folder}")
+    config = run.config
+    own = dataset in (None, config.dataset) and data_dir in (None, config.data_dir)
+    dataset = dataset or config.dataset
+    data_dir = data_dir or (config.data_dir if own else None)
+    split = split or ("test" if own or dataset != "folder" else "all")
+    with ProgressLine(f"Load {dataset}", stream=stream) as line:
+        if split == "all":
+            image_set = datasets.load_all(dataset, data_dir=data_dir, progress=line)
+        elif split in SPLITS:
+            sets = datasets.load(
+                dataset, validation=config.validation, data_dir=data_dir, progress=line
+            )
+            image_set = sets[SPLITS.index(split)]
+        else:
+            raise ValueError(
+                f"`split` must be one of {(*SPLITS, 'all')}. Received: split={split!r}"
+            )
+        if image_set is None:
+            raise ValueError("`split` 'validation' is empty: the run has validation=0.")
+        line.done(len(image_set), "images")
+    model = load_model(run.model, compile=False)
+    report, _ = embedded(
+        model,
+        image_set,
+        f"Embed {image_set.name}",
+        clustering=clustering,
+        seed=config.seed,
+        stream=stream,
+    )
+    return {
+        "dataset": dataset,
+        "split": split,
+        "images": len(image_set),
+        "classes": image_set.num_classes,
+        **report,
+    }

@@ -1,0 +1,118 @@
+"""Pictures of a run, as matplotlib figures; nothing here writes a file or opens a window."""
+
+from matplotlib.figure import Figure
+
+# Told apart by people who see no red or green, and in grey.
+POSITIVE, NEGATIVE, LINE = "#0072b2", "#d55e00", "#222222"
+
+
+def _axes(title, xlabel, ylabel):
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def loss_curve(history, steps_per_epoch):
+    """The training loss, averaged over each epoch.
+
+    Args:
+        history: a list of dicts with `epoch` and `loss`, as in `history.csv`.
+        steps_per_epoch: batches in an epoch.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    figure, axes = _axes("Training loss", "batches", "mean loss of the epoch")
+    steps = [row["epoch"] * steps_per_epoch for row in history]
+    axes.plot(steps, [row["loss"] for row in history], "o-", color=LINE)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def recall_curve(history, steps_per_epoch):
+    """Recall@K on the validation classes after each epoch.
+
+    Args:
+        history: a list of dicts with `epoch` and `val_recall_at_1` ..., as in `history.csv`.
+        steps_per_epoch: batches in an epoch.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    figure, axes = _axes("Retrieval on classes not trained on", "batches", "Recall@K, validation")
+    steps = [row["epoch"] * steps_per_epoch for row in history]
+    keys = [key for key in history[0] if key.startswith("val_recall_at_")]
+    for i, key in enumerate(keys):
+        shade = str(0.75 * i / max(1, len(keys)))
+        values = [row[key] for row in history]
+        axes.plot(steps, values, "o-", color=shade, label=f"Recall@{key.rsplit('_', 1)[1]}")
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def distance_histograms(panels):
+    """Distances to images of the same class and of other classes; their overlap is the error.
+
+    Args:
+        panels: dict from a title to a pair of arrays, positive and negative distances.
+
+    Returns:
+        A matplotlib `Figure`, one panel above the other on the same axis.
+    """
+    figure = Figure(figsize=(6.4, 1 + 2.4 * len(panels)), layout="constrained")
+    highest = max(float(values.max()) for pair in panels.values() for values in pair if len(values))
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, (positive, negative)) in zip(all_axes, panels.items(), strict=True):
+        for values, colour, label in (
+            (positive, POSITIVE, "same class"),
+            (negative, NEGATIVE, "another class"),
+        ):
+            axes.hist(
+                values,
+                bins=80,
+                range=(0, max(highest, 1e-6)),
+                density=True,
+                color=colour,
+                alpha=0.6,
+                label=label,
+            )
+        axes.set(title=title, ylabel="density", yticks=[])
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    all_axes[0].legend(frameon=False)
+    all_axes[-1].set_xlabel("distance between two embeddings")
+    return figure
+
+
+def neighbor_grid(queries, neighbors, hits, titles=None):
+    """Queries with their nearest neighbours: a row each, the query first.
+
+    Args:
+        queries: images `(Q, H, W)` or `(Q, H, W, 3)`, 0..255.
+        neighbors: images `(Q, k, H, W)` or `(Q, k, H, W, 3)`, nearest first.
+        hits: booleans `(Q, k)`, True where the neighbour is of the query's class.
+        titles: Q texts beside the queries, or `None`. Defaults to `None`.
+
+    Returns:
+        A matplotlib `Figure`; neighbours of another class are crossed out.
+    """
+    count, k = len(queries), len(neighbors[0])
+    figure = Figure(figsize=(0.8 * (k + 1) + 0.8, 0.8 * count + 0.3), layout="constrained")
+    grid = figure.subplots(count, k + 1, squeeze=False)
+    for row, axes_row in enumerate(grid):
+        for column, axes in enumerate(axes_row):
+            picture = queries[row] if column == 0 else neighbors[row][column - 1]
+            axes.imshow(picture.astype("uint8"), cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            hit = column == 0 or bool(hits[row][column - 1])
+            for spine in axes.spines.values():
+                spine.set(color=LINE if column == 0 else POSITIVE if hit else NEGATIVE, linewidth=2)
+            if not hit:
+                axes.plot([0, 1], [0, 1], transform=axes.transAxes, color=NEGATIVE, linewidth=1)
+        if titles is not None:
+            axes_row[0].set_ylabel(titles[row], rotation=0, ha="right", va="center", fontsize=8)
+    grid[0][0].set_title("query", fontsize=8)
+    grid[0][1].set_title("nearest", fontsize=8)
+    return figure

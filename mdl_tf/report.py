@@ -1,0 +1,37 @@
+"""Metrics as text."""
+
+KS = (1, 2, 4, 8)
+
+COLUMNS = {
+    **{f"recall_at_{k}": f"Recall@{k}" for k in KS},
+    "map_at_r": "MAP@R",
+    "r_precision": "R-precision",
+    "strict_discrimination": "strict",
+    "nmi": "NMI",
+    "f1": "F1",
+}
+
+
+def table(results):
+    """Metrics as text: a row for each of `results`, a column for each metric that one of them has.
+
+    Args:
+        results: dict from a name to a dict of metrics.
+
+    Returns:
+        A string of several lines.
+    """
+    columns = {
+        key: (title, max(8, len(title) + 2))
+        for key, title in COLUMNS.items()
+        if any(key in row for row in results.values())
+    }
+    first = max(len(name) for name in results) + 2
+    lines = [" " * first + "".join(f"{title:>{width}}" for title, width in columns.values())]
+    for name, row in results.items():
+        cells = (
+            f"{row[key]:>{width}.3f}" if key in row else f"{'-':>{width}}"
+            for key, (_, width) in columns.items()
+        )
+        lines.append(f"{name.replace('_', ' '):<{first}}" + "".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""The run folder: the only writer of files. Whatever kills the process, a file is old or new."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from mdl_tf.config import ConfigError, TrainConfig
+
+
+class Run:
+    """One training run in its folder.
+
+    `config.json`, `metrics.json` (test), `history.csv` (validation, every epoch), `model.keras`,
+    plots as PNG, `tensorboard/`, and in `resume/` what going on after an interruption needs.
+
+    Args:
+        folder: path of the run folder.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.model = self.folder / "model.keras"
+        self.tensorboard = self.folder / "tensorboard"
+
+    @classmethod
+    def create(cls, config, runs_dir="runs", name=None):
+        """A new run folder with its `config.json`.
+
+        Args:
+            config: a `TrainConfig`.
+            runs_dir: folder of the runs. Defaults to `"runs"`.
+            name: name of the run. Defaults to data set and backbone, with a number if taken.
+
+        Raises:
+            ConfigError: if there is a run of that name, or the folder cannot be written.
+        """
+        runs_dir = Path(runs_dir)
+        folder = runs_dir / (name or f"{config.dataset}-{config.backbone}")
+        number = 1
+        while True:
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if name:
+                    raise ConfigError(
+                        f"`name` must be new, or go on with `--resume {folder}`. "
+                        f"Received: name={name!r}, which exists"
+                    ) from None
+                number += 1
+                folder = runs_dir / f"{config.dataset}-{config.backbone}-{number}"
+            except OSError as error:
+                raise ConfigError(
+                    f"`runs_dir` must be a folder that can be written. Received: {error}"
+                ) from error
+        run = cls(folder)
+        run.write_text("config.json", config.to_json())
+        return run
+
+    @classmethod
+    def open(cls, folder):
+        """An existing run folder.
+
+        Raises:
+            ConfigError: if it holds no `config.json`.
+        """
+        run = cls(folder)
+        if not (run.folder / "config.json").is_file():
+            raise ConfigError(
+                f"The run must be a folder with a config.json. Received: {run.folder}"
+            )
+        return run
+
+    def discard_if_empty(self):
+        """Remove the folder if it holds nothing but its config: the run never began."""
+        if [path.name for path in self.folder.iterdir()] == ["config.json"]:
+            (self.folder / "config.json").unlink()
+            self.folder.rmdir()
+
+    @property
+    def config(self):
+        return TrainConfig.from_json(self.folder / "config.json")
+
+    @contextlib.contextmanager
+    def writing(self, name):
+        """A temporary path that becomes the file `name` when the block ends without an error."""
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(
+            dir=target.parent, prefix=".", suffix=target.suffix
+        )
+        os.close(descriptor)
+        try:
+            yield Path(temporary)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def write_text(self, name, text):
+        with self.writing(name) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def write_json(self, name, value):
+        self.write_text(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+    def read_json(self, name, default=None):
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return default
+        except ValueError as error:
+            raise ConfigError(f"{self.folder / name} must be JSON. Received: {error}") from error
+
+    def write_history(self, rows):
+        """`history.csv` from a list of dicts, one per epoch, all with the same keys."""
+        if not rows:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text("history.csv", text.getvalue())

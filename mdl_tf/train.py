@@ -1,0 +1,197 @@
+"""Where everything meets: a config becomes data, model, loss, `fit`, and a report.
+
+The only module that prints while it works; what it keeps goes through `runs.Run`.
+"""
+
+import time
+
+import keras
+import numpy as np
+
+from mdl_tf import batches, datasets, plots
+from mdl_tf.assemble import build_loss, build_model, build_optimizer
+from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
+from mdl_tf.embedding import load_model
+from mdl_tf.evaluation import BATCH, embedded, raw_pixels
+from mdl_tf.progress import ProgressLine, duration
+from mdl_tf.report import KS, table
+from mdl_tf.run_callbacks import EpochTable, RunCheckpoint, read_state
+
+
+def train(config, run, *, report=print):
+    """Train, or go on with an interrupted run, and report on classes never seen in training.
+
+    Everything is kept in the run folder: `metrics.json` with the numbers of raw pixels and of the
+    network before training as soon as they are known, best and last model after every epoch.
+
+    Args:
+        config: the `TrainConfig` of the run.
+        run: a `Run`, new or interrupted.
+        report: a function that prints a line. Defaults to `print`.
+
+    Returns:
+        A dict `{"raw_pixels": {...}, "untrained": {...}, "trained": {...}}` of metrics on the test
+        classes.
+
+    Raises:
+        ConfigError, ValueError: for settings that do not fit each other or the data.
+    """
+    clock = _Clock()
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.policy)
+    loss = build_loss(config)
+
+    with ProgressLine(f"Load {config.dataset}") as line:
+        train_set, validation, test = datasets.load(
+            config.dataset, validation=config.validation, data_dir=config.data_dir, progress=line
+        )
+        line.done(len(train_set) + len(validation or ()) + len(test), "images")
+    clock.lap("loading")
+    for part in (train_set, validation, test):
+        if part is not None:
+            report(f"  {part.name}: {len(part):,} images of {part.num_classes:,} classes")
+
+    state = read_state(run)
+    done = state["epochs_done"] if state else 0
+    stream = batches.balanced(
+        train_set,
+        classes_per_batch=config.classes_per_batch,
+        images_per_class=config.images_per_class,
+        image_size=(config.image_size, config.image_size),
+        augment=config.augment,
+        seed=config.seed,
+        start_step=done * config.steps_per_epoch,
+        short_classes=config.short_classes,
+    )
+    if state:
+        model = load_model(run.folder / state["checkpoint"])
+        report(f"Go on after epoch {done} of {config.epochs}.")
+    else:
+        model = build_model(config)
+        model.compile(build_optimizer(config), loss=loss, jit_compile=config.jit)
+
+    results = run.read_json("metrics.json", {})
+    distances = run.folder / "resume" / "distances_untrained.npz"
+    if "untrained" not in results:
+        if not state:
+            report(_forecast(model, config, len(test), len(validation or ())))
+        results["raw_pixels"] = raw_pixels(test)
+        results["untrained"], sample = embedded(
+            model,
+            test,
+            "Embed test, untrained",
+            clustering=config.clustering,
+            seed=config.seed,
+        )
+        with run.writing("resume/distances_untrained.npz") as path:
+            np.savez(path, positive=sample[0], negative=sample[1])
+        run.write_json("metrics.json", results)
+    clock.lap("evaluation")
+
+    if done < config.epochs and not (state and state["stopped"]):
+        _fit(model, stream, validation, config, run, state, getattr(loss, "margin", 0.0), report)
+    clock.lap("training")
+
+    best = load_model(run.model, compile=False)
+    results["trained"], sample = embedded(
+        best, test, "Embed test, trained", clustering=config.clustering, seed=config.seed
+    )
+    run.write_json("metrics.json", results)
+    with np.load(distances) as stored:
+        before = stored["positive"], stored["negative"]
+    _draw(run, config, {"Test classes, untrained": before, "Test classes, trained": sample})
+    clock.lap("evaluation")
+    run.write_json("timing.json", clock.seconds)
+    report("")
+    report(f"Test: {len(test):,} images of {test.num_classes:,} classes never seen in training")
+    report(table(results))
+    report("")
+    before, after = (results[key]["recall_at_1"] for key in ("untrained", "trained"))
+    report(f"Training took Recall@1 on unseen classes from {before:.3f} to {after:.3f}.")
+    spent = ", ".join(f"{name} {duration(s)}" for name, s in clock.seconds.items())
+    report(f"Time: {spent}.")
+    report(f"Run folder: {run.folder}")
+    return results
+
+
+def _fit(model, stream, validation, config, run, state, margin, report):
+    retrieval_metrics, callbacks = None, []
+    log_dir = run.tensorboard if config.tensorboard else None
+    early_stopping = None
+    if validation is not None:
+        images = batches.ordered(validation, BATCH, (config.image_size, config.image_size))
+        retrieval_metrics = RetrievalMetrics(images, KS, margin=margin, seed=config.seed)
+        callbacks = standard_callbacks(
+            retrieval_metrics, patience=config.patience or None, log_dir=log_dir
+        )
+        early_stopping = next(
+            (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
+        )
+    elif log_dir:
+        callbacks = [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
+    line = ProgressLine("Train")
+    model.fit(
+        stream,
+        epochs=config.epochs,
+        initial_epoch=state["epochs_done"] if state else 0,
+        steps_per_epoch=config.steps_per_epoch,
+        verbose=0,
+        shuffle=False,
+        callbacks=[
+            *callbacks,
+            EpochTable(config.steps_per_epoch, config.epochs, line, report),
+            RunCheckpoint(run, retrieval_metrics, early_stopping, state),
+        ],
+    )
+
+
+def _forecast(model, config, test_images, validation_images):
+    """What is going to happen and how long it takes, from a timed batch of this machine."""
+    size = config.image_size
+    pixels = np.zeros((BATCH, size, size, 3), np.float32)
+    start = time.perf_counter()
+    model.predict_on_batch(pixels)
+    compiled = time.perf_counter()
+    for _ in range(2):
+        model.predict_on_batch(pixels)
+    per_image = (time.perf_counter() - compiled) / (2 * BATCH)
+    steps = config.epochs * config.steps_per_epoch
+    batch = config.classes_per_batch * config.images_per_class
+    # Measured: forward and backward take some 3.4 times the forward pass, and their graph some
+    # four times as long to build.
+    training = 4 * (compiled - start)
+    training += per_image * (3.4 * steps * batch + config.epochs * validation_images)
+    evaluation = per_image * 2 * test_images
+    return (
+        f"Train {config.backbone} with the {config.loss} loss: {config.epochs} epochs of "
+        f"{config.steps_per_epoch} batches of {config.classes_per_batch} classes x "
+        f"{config.images_per_class} images at {size} x {size}, about {duration(training)}; "
+        f"embedding the test classes before and after, about {duration(evaluation)}."
+    )
+
+
+def _draw(run, config, distances):
+    state = read_state(run)
+    history = state["history"]
+    figures = {
+        "loss.png": plots.loss_curve(history, config.steps_per_epoch),
+        "distances.png": plots.distance_histograms(distances),
+    }
+    if any(key.startswith("val_recall") for key in history[0]):
+        figures["recall.png"] = plots.recall_curve(history, config.steps_per_epoch)
+    for name, figure in figures.items():
+        with run.writing(name) as path:
+            figure.savefig(path, dpi=150)
+
+
+class _Clock:
+    """Seconds by kind of work."""
+
+    def __init__(self):
+        self.seconds = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name):
+        now = time.perf_counter()
+        self.seconds[name] = round(self.seconds.get(name, 0) + now - self._last, 1)
+        self._last = now

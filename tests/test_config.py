@@ -1,0 +1,92 @@
+"""TrainConfig: JSON, and one clear message for everything that cannot be."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mdl_tf.config import ConfigError, TrainConfig
+
+
+def test_json_round_trip(tmp_path):
+    config = TrainConfig(epochs=3, loss_args={"margin": 0.1}, data_dir="Bücher", jit=True)
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json(), encoding="utf-8")
+    assert TrainConfig.from_json(path) == config
+    assert TrainConfig.from_dict({}) == TrainConfig()
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().epochs = 3
+
+
+def test_every_field_says_what_it_is():
+    assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
+
+
+def test_unknown_key_lists_the_known_ones():
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_dict({"epoch": 3})
+    assert str(raised.value).startswith("Unknown field `epoch`. Known fields: dataset, data_dir,")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "`epochs` must be an integer, at least 1. Received: epochs=0"),
+        ({"epochs": 2.5}, "`epochs` must be an integer, at least 1. Received: epochs=2.5"),
+        ({"epochs": True}, "`epochs` must be an integer, at least 1. Received: epochs=True"),
+        ({"epochs": "many"}, "`epochs` must be an integer, at least 1. Received: epochs='many'"),
+        ({"jit": 1}, "`jit` must be true or false. Received: jit=1"),
+        (
+            {"dataset": None},
+            "`dataset` must be one of digits, folder, glyphs. Received: dataset=No",
+        ),
+        (
+            {"backbone": "resnet"},
+            "`backbone` must be one of conv4, inception_bn. Received: backbone='resnet'",
+        ),
+        (
+            {"validation": 1},
+            "`validation` must be a number, at least 0, below 1. Received: validation=1",
+        ),
+        (
+            {"learning_rate": float("nan")},
+            "`learning_rate` must be a number, above 0. Received: learning_rate=nan",
+        ),
+        ({"loss_args": [1]}, "`loss_args` must be a JSON object. Received: loss_args=[1]"),
+        (
+            {"image_size": 20},
+            "`image_size` must be at least 32 with backbone='inception_bn'. "
+            "Received: image_size=20",
+        ),
+        ({"dataset": "folder"}, "`data_dir` must name the folder of images when dataset='folder'."),
+        (
+            {"patience": 3, "validation": 0},
+            "`patience` needs validation classes. Received: validation=0",
+        ),
+    ],
+)
+def test_impossible_values_name_field_rule_and_value(settings, message):
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_dict(settings)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "`config` must be JSON. Received: "),
+        ("[1]", "A config must be a JSON object. Received: [1]"),
+        (json.dumps({"seed": -1}), "`seed` must be an integer, at least 0. Received: seed=-1"),
+        (None, "`config` must be a readable file. Received: "),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_json(path)
+    assert message in str(raised.value)
