@@ -55,7 +55,7 @@ class TrainConfig:
     epochs: int = _field(8, "rounds of training, each followed by validation", least=1)
     steps_per_epoch: int = _field(40, "batches in an epoch", least=1)
     optimizer: str = _field("adam", "optimizer", choices=("adam", "sgd"))
-    learning_rate: float = _field(1e-3, "highest learning rate", above=0)
+    learning_rate: float = _field(3e-3, "highest learning rate", above=0)
     schedule: str = _field(
         "cosine",
         "learning rate over the run, after a short warm-up",

@@ -86,7 +86,7 @@ def distance_histograms(panels):
     return figure
 
 
-def neighbor_grid(queries, neighbors, hits, titles=None):
+def neighbor_grid(queries, neighbors, hits, titles=None, headings=("query", "nearest")):
     """Queries with their nearest neighbours: a row each, the query first.
 
     Args:
@@ -94,6 +94,8 @@ def neighbor_grid(queries, neighbors, hits, titles=None):
         neighbors: images `(Q, k, H, W)` or `(Q, k, H, W, 3)`, nearest first.
         hits: booleans `(Q, k)`, True where the neighbour is of the query's class.
         titles: Q texts beside the queries, or `None`. Defaults to `None`.
+        headings: texts above the query and above its nearest neighbour, or `None`. Defaults to
+            `("query", "nearest")`.
 
     Returns:
         A matplotlib `Figure`; neighbours of another class are crossed out.
@@ -113,6 +115,7 @@ def neighbor_grid(queries, neighbors, hits, titles=None):
                 axes.plot([0, 1], [0, 1], transform=axes.transAxes, color=NEGATIVE, linewidth=1)
         if titles is not None:
             axes_row[0].set_ylabel(titles[row], rotation=0, ha="right", va="center", fontsize=8)
-    grid[0][0].set_title("query", fontsize=8)
-    grid[0][1].set_title("nearest", fontsize=8)
+    if headings is not None:
+        for axes, heading in zip(grid[0][:2], headings, strict=True):
+            axes.set_title(heading, fontsize=8)
     return figure

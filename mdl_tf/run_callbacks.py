@@ -93,16 +93,19 @@ class EpochTable(keras.callbacks.Callback):
         super().__init__()
         self._steps, self._epochs = steps_per_epoch, epochs
         self._line, self._report = line, report
-        self._first_epoch = None
+        self._first_epoch = self._start = None
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._first_epoch is None:
-            self._first_epoch, self._start = epoch, time.perf_counter()
+            self._first_epoch = epoch
             names = "".join(f"{name:>12}" for name, _ in self.COLUMNS)
             self._report(f"{'epoch':>7}{names}   time left")
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._start is None:
+            # After the first batch, which waits for the network to be compiled.
+            self._start = time.perf_counter()
         self._line(
             (self._epoch - self._first_epoch) * self._steps + batch + 1,
             (self._epochs - self._first_epoch) * self._steps,
@@ -113,8 +116,9 @@ class EpochTable(keras.callbacks.Callback):
         values = "".join(
             f"{logs[key]:12.4f}" if key in logs else f"{'-':>12}" for _, key in self.COLUMNS
         )
-        done = epoch + 1 - self._first_epoch
-        left = (time.perf_counter() - self._start) / done * (self._epochs - epoch - 1)
+        done = (epoch + 1 - self._first_epoch) * self._steps - 1
+        per_step = (time.perf_counter() - self._start) / max(1, done)
+        left = per_step * self._steps * (self._epochs - epoch - 1)
         self._line.clear()
         self._report(f"{epoch + 1:>3}/{self._epochs:<3}{values}   {duration(left)}")
 

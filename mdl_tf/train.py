@@ -157,10 +157,10 @@ def _forecast(model, config, test_images, validation_images):
     per_image = (time.perf_counter() - compiled) / (2 * BATCH)
     steps = config.epochs * config.steps_per_epoch
     batch = config.classes_per_batch * config.images_per_class
-    # Measured: forward and backward take some 3.4 times the forward pass, and their graph some
-    # four times as long to build.
-    training = 4 * (compiled - start)
-    training += per_image * (3.4 * steps * batch + config.epochs * validation_images)
+    # Measured: forward and backward take some four times the forward pass, and their graph some
+    # five times as long to build.
+    training = 5 * (compiled - start)
+    training += per_image * (4 * steps * batch + config.epochs * validation_images)
     evaluation = per_image * 2 * test_images
     return (
         f"Train {config.backbone} with the {config.loss} loss: {config.epochs} epochs of "

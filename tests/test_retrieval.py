@@ -97,7 +97,7 @@ def test_classes_from_scattered_to_separate(blocks, classes):
 def test_a_set_of_several_tiles(classes):
     # NumPy sorts small arrays where it should only partition them, so a small set proves less.
     rng = np.random.default_rng(classes)
-    labels = rng.integers(0, classes, 2500)
+    labels = rng.permutation(2500) % classes
     points = rng.integers(-2, 3, (classes, 6))[labels] + rng.integers(-2, 3, (2500, 6))
     ranks = rank_queries(points, labels)
     for i in range(0, 2500, 5):

@@ -5,6 +5,7 @@ be rescaled silently.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
@@ -86,7 +87,8 @@ def local_ids(labels):
         Integers in `[0, B)`, shape `(B,)`, equal exactly where the labels are. By sorting, in
         memory that grows with B.
     """
-    return ops.searchsorted(ops.sort(labels), labels, side="left")
+    # Not by `keras.ops`, whose search up to Keras 3.8 asks a symbolic tensor for its length.
+    return tf.searchsorted(tf.sort(labels), labels, side="left")
 
 
 def mean_over_valid(values, valid):

@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 D, KS, PEER_QUERIES = 128, (1, 10, 100, 1000), 2048
@@ -105,11 +106,7 @@ def main():
     options = parser.parse_args()
     cases = {"5 a class": (options.n, -(-options.n // 5))} | (CASES if options.all else {})
 
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((x.split(": ")[1] for x in lines if x.startswith("model name")), model)
-    print(f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, D = {D}, K up to {KS[-1]}")
     print(
         f"{'case':14} {'N':>6} {'C':>6} {'s':>7} {'CPU s':>7} {'MB':>6} {'plain s':>8}  plain / s"

@@ -1,0 +1,92 @@
+"""What is shown is run: the README's code and commands with fewer steps, and the notebooks."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+COMMANDS = [
+    line.replace("v/bin/", "").split("&&")[-1].strip()
+    for language, code in BLOCKS
+    if language == "console"
+    for line in code.splitlines()
+    if "mdl-tf " in line
+]
+# Minutes become seconds; everything else is run as it stands.
+FEWER = {
+    r"steps_per_epoch=\d+": "steps_per_epoch=2",
+    r"epochs=\d+": "epochs=1",
+}
+FEWER_FLAGS = ["--epochs", "1", "--steps-per-epoch", "2", "--no-clustering"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One working folder, with photographs of somebody's own as the README speaks of them."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("shown")
+    rng = np.random.default_rng(0)
+    for c in range(12):
+        (folder / "photos" / f"thing {c}").mkdir(parents=True)
+        colour = rng.integers(0, 256, 3)
+        for i in range(4):
+            pixels = (colour + rng.normal(0, 20, (40, 40, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / f"thing {c}" / f"{i}.jpg")
+    return folder
+
+
+def test_the_readme_shows_code_and_commands():
+    assert len(PYTHON) >= 2
+    assert any("train" in command for command in COMMANDS)
+    assert any("evaluate" in command for command in COMMANDS)
+    for pattern in FEWER:
+        assert any(re.search(pattern, code) for code in PYTHON), "nothing left to shorten"
+
+
+def test_readme_code_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    namespace = {}
+    for number, code in enumerate(PYTHON):
+        for pattern, fewer in FEWER.items():
+            code = re.sub(pattern, fewer, code)
+        exec(compile(code, f"README block {number}", "exec"), namespace)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_commands_run(command, folder):
+    program, *arguments = shlex.split(command)
+    assert program == "mdl-tf"
+    if arguments[0] == "train" and "--resume" not in arguments:
+        arguments += FEWER_FLAGS
+    done = subprocess.run(
+        [sys.executable, "-m", "mdl_tf.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_run_end_in_an_assertion_and_are_stored_with_outputs(path, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "assert " in cells[-1].source
+    assert all(cell.execution_count for cell in cells), "stored without having been run"
+    assert any(cell.outputs for cell in cells), "stored without outputs"
+    assert not any(o.output_type == "error" for cell in cells for o in cell.outputs)
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
