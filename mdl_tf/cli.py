@@ -129,6 +129,7 @@ def _train(args):
                 f"`--resume` takes all settings from the run. Received as well: {', '.join(given)}"
             )
         run = Run.open(args.resume)
+        run.remove_unfinished()
         config = run.config
     else:
         if args.config:

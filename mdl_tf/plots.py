@@ -48,7 +48,7 @@ def recall_curve(history, steps_per_epoch):
         shade = str(0.75 * i / max(1, len(keys)))
         values = [row[key] for row in history]
         axes.plot(steps, values, "o-", color=shade, label=f"Recall@{key.rsplit('_', 1)[1]}")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, loc="lower right")
     return figure
 

@@ -1,5 +1,6 @@
 """What `mdl-tf train` keeps and prints of a run at the end of each epoch."""
 
+import shutil
 import time
 
 import keras
@@ -44,14 +45,14 @@ class RunCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = dict(logs or {})
         self.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}})
+        checkpoint = f"resume/epoch-{epoch + 1:04d}.keras"
+        with self._run.writing(checkpoint) as path:
+            self.model.save(path)
         value = logs.get(MONITOR)
         if value is None or self.best is None or value > self.best:
             self.best = None if value is None else float(value)
             with self._run.writing("model.keras") as path:
-                self.model.save(path)
-        checkpoint = f"resume/epoch-{epoch + 1:04d}.keras"
-        with self._run.writing(checkpoint) as path:
-            self.model.save(path)
+                shutil.copyfile(self._run.folder / checkpoint, path)
         self._run.write_history(self.history)
         self._run.write_json(
             STATE,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mdl_tf.config import ConfigError, TrainConfig
 
+UNFINISHED = ".unfinished-"
+
 
 class Run:
     """One training run in its folder.
@@ -75,6 +77,12 @@ class Run:
             )
         return run
 
+    def remove_unfinished(self):
+        """Remove what a kill left half-written; not while another process trains this run."""
+        for folder in (self.folder, self.folder / "resume"):
+            for path in folder.glob(UNFINISHED + "*"):
+                path.unlink()
+
     def discard_if_empty(self):
         """Remove the folder if it holds nothing but its config: the run never began."""
         if [path.name for path in self.folder.iterdir()] == ["config.json"]:
@@ -91,7 +99,7 @@ class Run:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(
-            dir=target.parent, prefix=".", suffix=target.suffix
+            dir=target.parent, prefix=UNFINISHED, suffix=target.suffix
         )
         os.close(descriptor)
         try:

@@ -210,6 +210,59 @@ def test_resume_takes_no_other_settings(finished, capsys):
     assert "Received as well: --epochs, --jit" in capsys.readouterr().err
 
 
+def signalled(number, folder, *arguments):
+    """The process of a run that got a signal after its first epoch, and its state file."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    state = folder / "runs" / arguments[-1] / "resume" / "state.json"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    process.output, process.errors = process.communicate()
+    return process, state
+
+
+def test_interrupting_says_how_to_go_on(tmp_path):
+    arguments = ["train", *SMALL, "--epochs", "500", "--steps-per-epoch", "5", "--name", "long"]
+    process, _ = signalled(signal.SIGINT, tmp_path, *arguments)
+    assert process.returncode == 130
+    assert "Interrupted. Go on with: mdl-tf train --resume runs/long" in process.errors
+    assert "Traceback" not in process.errors
+
+
+def test_progress_on_a_terminal(tmp_path):
+    """Under a pseudo-terminal there are bars with the time left, overwritten in place."""
+    import pty
+
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "train", *SMALL, "--epochs", "1", "--steps-per-epoch", "60"],
+        cwd=tmp_path,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            part = os.read(leader, 4096)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait() == 0
+    text = shown.decode()
+    assert re.search(r"\rTrain  \[#+\.*\] \d+/60  \d+ s left", text)
+    assert re.search(r"\rEmbed test, trained  \[#+\.*\] [\d,]+/896", text)
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     """The history of a run that was killed and resumed equals that of one that was not."""
     arguments = [
@@ -219,18 +272,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     whole = run(*arguments, "--name", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
 
-    process = subprocess.Popen(
-        [*COMMAND, *arguments, "--name", "killed"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    state = tmp_path / "runs" / "killed" / "resume" / "state.json"
-    deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process, state = signalled(signal.SIGKILL, tmp_path, *arguments, "--name", "killed")
+    assert process.returncode == -signal.SIGKILL
     done = json.loads(state.read_text())["epochs_done"]
     assert 1 <= done < 6, "killed in the middle"
 

@@ -1,0 +1,185 @@
+"""Training runs in one process: what an interruption, a policy or a missing part changes."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from mdl_tf import evaluation, train
+from mdl_tf.assemble import build_loss, build_model, build_optimizer
+from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.run_callbacks import RunCheckpoint
+from mdl_tf.runs import Run
+
+SMALL = {
+    "dataset": "digits",
+    "backbone": "conv4",
+    "image_size": 16,
+    "embedding_dim": 8,
+    "classes_per_batch": 3,
+    "images_per_class": 6,
+    "validation": 0.4,
+    "epochs": 3,
+    "steps_per_epoch": 6,
+    "clustering": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def policy_as_before():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def started(folder, **settings):
+    config = TrainConfig(**{**SMALL, **settings})
+    return config, Run.create(config, folder)
+
+
+def history(run):
+    return np.loadtxt(run.folder / "history.csv", delimiter=",", skiprows=1, ndmin=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"policy": "mixed_float16"},
+        {"policy": "mixed_bfloat16", "optimizer": "sgd", "schedule": "constant"},
+        {"jit": True, "validation": 0.0},
+        {"patience": 1, "tensorboard": False, "loss_args": {"form": "hinge"}},
+    ],
+    ids=lambda settings: ",".join(settings),
+)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, settings):
+    config, whole = started(tmp_path / "whole", **settings)
+    expected = train.train(config, whole, report=lambda line: None)
+
+    config, broken = started(tmp_path / "broken", **settings)
+    kept = RunCheckpoint.on_epoch_end
+
+    def interrupt(self, epoch, logs=None):
+        kept(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, broken, report=lambda line: None)
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
+    assert len(history(broken)) == 1
+    keras.backend.clear_session()
+    found = train.train(broken.config, broken, report=lambda line: None)
+
+    np.testing.assert_allclose(history(broken), history(whole), rtol=1e-4, atol=1e-5)
+    assert found["trained"] == pytest.approx(expected["trained"], rel=1e-4, abs=1e-5)
+    assert found["untrained"] == expected["untrained"]
+    assert [p.name for p in (broken.folder / "resume").glob("epoch-*")] == [
+        p.name for p in (whole.folder / "resume").glob("epoch-*")
+    ]
+
+
+def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path):
+    histories = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        config, run = started(tmp_path / name, seed=seed, epochs=2, augment="crop_flip")
+        train.train(config, run, report=lambda line: None)
+        histories.append(history(run))
+    np.testing.assert_array_equal(histories[0], histories[1])
+    assert not np.allclose(histories[0], histories[2], rtol=1e-3)
+
+
+def test_model_keras_is_the_best_epoch_not_the_last(tmp_path, monkeypatch):
+    """Recall is scripted: the second of three epochs is the best."""
+    from mdl_tf import callbacks
+
+    real = callbacks.RetrievalMetrics.on_epoch_end
+
+    def scripted(self, epoch, logs=None):
+        real(self, epoch, logs)
+        logs["val_recall_at_1"] = [0.1, 0.9, 0.5][epoch]
+        weights[epoch] = self.model.get_weights()
+
+    weights = {}
+    monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
+    config, run = started(tmp_path)
+    train.train(config, run, report=lambda line: None)
+    best = keras.saving.load_model(run.model, compile=False).get_weights()
+    for found, expected in zip(best, weights[1], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert json.loads((run.folder / "resume" / "state.json").read_text())["best"] == 0.9
+
+
+def test_without_validation_the_last_model_is_kept_and_the_table_has_no_recall(tmp_path):
+    lines = []
+    config, run = started(tmp_path, validation=0, epochs=2)
+    train.train(config, run, report=lines.append)
+    assert not (run.folder / "recall.png").exists()
+    assert (run.folder / "loss.png").exists()
+    assert any(line.startswith("  2/2") and line.count(" -") >= 5 for line in lines)
+    with pytest.raises(ValueError, match="'validation' is empty"):
+        evaluation.evaluate_run(run, split="validation")
+
+
+def test_raw_pixels_are_those_of_the_images(tmp_path):
+    from mdl_tf import datasets
+    from mdl_tf.metrics import recall_at_k
+
+    _, _, test = datasets.load("digits", validation=0)
+    found = evaluation.raw_pixels(test)["recall_at_1"]
+    directly = recall_at_k(test.images.reshape(len(test), -1), test.labels)
+    assert found == pytest.approx(directly, abs=0.02), "32 x 32 by interpolation against 8 x 8"
+
+
+def test_config_becomes_what_it_says():
+    config = TrainConfig(
+        **{**SMALL, "loss_args": {"margin": 0.4, "distance": "cosine"}, "l2_normalize": False}
+    )
+    loss = build_loss(config)
+    assert (loss.margin, loss.sharpness, loss.distance) == (0.4, 20.0, "cosine")
+    model = build_model(config)
+    assert model.input_shape == (None, 16, 16, 3)
+    assert model.output_shape == (None, 8)
+    assert [layer.name for layer in model.layers][-1] == "embedding"
+    assert float(build_optimizer(TrainConfig(schedule="constant")).learning_rate) == (
+        pytest.approx(3e-3)
+    )
+
+
+def test_cosine_schedule_rises_then_falls_to_nearly_nothing():
+    config = TrainConfig(epochs=10, steps_per_epoch=10, learning_rate=0.5)
+    schedule = build_optimizer(config)._learning_rate
+    rates = [float(schedule(step)) for step in range(100)]
+    assert np.argmax(rates) == 5
+    assert max(rates) == pytest.approx(0.5)
+    assert rates[0] < 0.2
+    assert rates[99] < 0.01
+
+
+def test_loss_args_that_do_not_fit():
+    with pytest.raises(ConfigError, match="may have the keys margin, sharpness, distance, form"):
+        build_loss(TrainConfig(loss_args={"beta": 1}))
+
+
+def test_state_that_is_damaged_is_a_clear_error(tmp_path):
+    config, run = started(tmp_path)
+    run.write_text("resume/state.json", "{")
+    with pytest.raises(ConfigError, match="state.json must be JSON"):
+        train.train(config, run, report=lambda line: None)
+
+
+def test_writing_leaves_the_old_file_if_the_new_one_fails(tmp_path):
+    _, run = started(tmp_path)
+    run.write_json("metrics.json", {"a": 1})
+    with pytest.raises(RuntimeError), run.writing("metrics.json") as path:
+        path.write_text("half")
+        raise RuntimeError
+    assert run.read_json("metrics.json") == {"a": 1}
+    assert sorted(p.name for p in run.folder.iterdir()) == ["config.json", "metrics.json"]
+    with run.writing("resume/a.npz") as path:
+        left_by_a_kill = path.with_name(path.name + ".npz")
+        left_by_a_kill.write_text("half")
+    run.remove_unfinished()
+    assert [p.name for p in (run.folder / "resume").iterdir()] == ["a.npz"]
+    with pytest.raises(ValueError):
+        run.write_json("metrics.json", {"a": float("nan")})
+    assert run.read_json("metrics.json") == {"a": 1}
