@@ -16,7 +16,11 @@ The map of the library, in the order in which data passes through it:
               metrics       -> {"recall_at_1", "map_at_r", ...}
               callbacks     -> logs["val_recall_at_1"], TensorBoard
 
-    around    config, runs, plots, train, cli
+    around    config      every setting of a run, to and from JSON
+              assemble    config -> model, loss, optimizer
+              evaluation  a whole set of images -> metrics
+              runs, run_callbacks, progress, plots, report
+              train, cli
 
 Axis letters, the same everywhere: `B` batch, `P` classes per batch, `K` images per class,
 `D` embedding size, `N` images in a set, `Q` queries, `G` gallery, `k` neighbours,
@@ -30,6 +34,7 @@ import importlib
 __version__ = "0.1.0"
 
 _PARTS = (
+    "assemble",
     "backbones",
     "batches",
     "callbacks",
@@ -37,12 +42,16 @@ _PARTS = (
     "datasets",
     "distances",
     "embedding",
+    "evaluation",
     "images",
     "losses",
     "metrics",
     "pairs",
     "plots",
+    "progress",
+    "report",
     "retrieval",
+    "run_callbacks",
     "runs",
     "train",
 )

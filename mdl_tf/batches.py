@@ -57,7 +57,7 @@ class BalancedPlan:
 
     Args:
         labels: class ids, integers, shape `(N,)`.
-        classes_per_batch: P, at least 1.
+        classes_per_batch: P, at least 2, so that each anchor has a negative.
         images_per_class: K, at least 2, so that each anchor has a positive.
         seed: of the shuffling, at least 0. Defaults to `0`.
         short_classes: what to do with classes of fewer than K images: `"error"`, `"drop"` them, or
@@ -73,7 +73,7 @@ class BalancedPlan:
     ):
         labels = np.asarray(labels)
         for name, value, least in (
-            ("classes_per_batch", classes_per_batch, 1),
+            ("classes_per_batch", classes_per_batch, 2),
             ("images_per_class", images_per_class, 2),
             ("seed", seed, 0),
         ):
@@ -177,7 +177,7 @@ def balanced(
 
     Args:
         image_set: an `ImageSet`.
-        classes_per_batch: P distinct classes in a batch. Defaults to `32`.
+        classes_per_batch: P distinct classes in a batch, at least 2. Defaults to `32`.
         images_per_class: K images of each, at least 2. Defaults to `4`.
         image_size: `(H, W)`. Defaults to `(64, 64)`.
         augment: `None`, `"none"`, `"flip"`, `"crop_flip"`, or a function of an image `(H, W, 3)`

@@ -41,8 +41,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
         distances: positive and negative distances of the last evaluation, a sample, two arrays.
 
     Raises:
-        ValueError: if `every` or `clustering_every` is no count, or (in the first epoch) if no
-            class has two images.
+        ValueError: if an argument is not one of the above or an endless stream, or (in the first
+            epoch) if there are no labels or no class has two images.
 
     Example:
 
@@ -67,6 +67,20 @@ class RetrievalMetrics(keras.callbacks.Callback):
                 raise ValueError(
                     f"`{name}` must be an integer, at least {least}. Received: {name}={value!r}"
                 )
+        metrics.check_settings(ks, margin)
+        if isinstance(validation, list):
+            validation = tuple(validation)
+        elif not isinstance(validation, tuple) and not hasattr(validation, "__iter__"):
+            raise ValueError(
+                "`validation` must be batches of (images, labels), such as "
+                "`batches.ordered(validation)`, or a pair of arrays. "
+                f"Received: validation={type(validation).__name__}"
+            )
+        if getattr(validation, "cardinality", lambda: 0)() == -1:
+            raise ValueError(
+                "`validation` must come to an end: `batches.ordered`, not `batches.balanced`. "
+                "Received: an endless stream"
+            )
         self.validation = validation
         self.ks = tuple(ks)
         self.every = every
@@ -86,6 +100,15 @@ class RetrievalMetrics(keras.callbacks.Callback):
             self.last.update(self._evaluate(epoch, clustering_due or self._clusters_missing()))
         if logs is not None:
             logs.update(self.last)
+
+    @property
+    def keys(self):
+        """The keys that this callback writes into `logs`."""
+        names = [f"recall_at_{k}" for k in self.ks]
+        names += ["r_precision", "map_at_r", "strict_discrimination", "violated_anchors"]
+        names += ["mean_positive_distance", "mean_negative_distance"]
+        names += ["nmi", "f1"] if self.clustering_every else []
+        return [f"val_{name}" for name in names]
 
     def _clusters_missing(self):
         return self.clustering_every > 0 and "val_nmi" not in self.last
@@ -111,13 +134,10 @@ class RetrievalMetrics(keras.callbacks.Callback):
         positive, negative = retrieval.sample_distances(embeddings, labels, seed=self.seed)
         self.distances = positive, negative
         self._write_histograms(epoch)
-        wanted = [f"recall_at_{k}" for k in self.ks]
-        wanted += ["r_precision", "map_at_r", "strict_discrimination", "violated_anchors"]
-        wanted += ["nmi", "f1"] if clustering else []
-        values = {f"val_{key}": float(report[key]) for key in wanted}
-        values["val_mean_positive_distance"] = float(positive.mean())
-        values["val_mean_negative_distance"] = float(negative.mean()) if len(negative) else 0.0
-        return values
+        report["mean_positive_distance"] = positive.mean()
+        report["mean_negative_distance"] = negative.mean() if len(negative) else 0.0
+        values = {key: report.get(key.removeprefix("val_")) for key in self.keys}
+        return {key: float(value) for key, value in values.items() if value is not None}
 
     def _write_histograms(self, epoch):
         if self.log_dir is None:
@@ -157,12 +177,17 @@ def standard_callbacks(
         A list for `fit(callbacks=...)`.
 
     Raises:
-        ValueError: if `retrieval_metrics` is not a `RetrievalMetrics`.
+        ValueError: if `retrieval_metrics` is not a `RetrievalMetrics`, or does not write `monitor`.
     """
     if not isinstance(retrieval_metrics, RetrievalMetrics):
         raise ValueError(
             "`retrieval_metrics` must be a `RetrievalMetrics`. "
             f"Received: retrieval_metrics={retrieval_metrics!r}"
+        )
+    if monitor not in retrieval_metrics.keys:
+        raise ValueError(
+            f"`monitor` must be a key of `retrieval_metrics`: {', '.join(retrieval_metrics.keys)}. "
+            f"Received: monitor={monitor!r}"
         )
     callbacks = [retrieval_metrics]
     if checkpoint is not None:

@@ -21,6 +21,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise ConfigError(message)
 
+    def flags_of(self, command):
+        """The flags of a command, or of this parser if there is none."""
+        parser = self._subparsers._group_actions[0].choices[command] if command else self
+        return list(parser._option_string_actions)
+
 
 def _flag(name):
     return "--" + name.replace("_", "-")
@@ -55,7 +60,13 @@ def _parser():
         "classes of its own data set or on another one.",
     )
     evaluate.add_argument("run", metavar="RUN", help="run folder")
-    evaluate.add_argument("--dataset", help="data set [that of the run]")
+    evaluate.add_argument(
+        "--dataset",
+        choices=next(f for f in dataclasses.fields(TrainConfig) if f.name == "dataset").metadata[
+            "choices"
+        ],
+        help="data set [that of the run]",
+    )
     evaluate.add_argument("--data-dir", help="folder of images, or of cached drawn images")
     evaluate.add_argument(
         "--split",
@@ -91,10 +102,12 @@ def _settings(args):
         if value is None:
             continue
         if field.type in (int, float, dict):
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError:
-                pass  # the config says what it should have been
+            # What is no number or JSON stays text, and the config says what it should have been.
+            with contextlib.suppress(ValueError):
+                value = (json.loads if field.type is dict else field.type)(value)
+        elif field.name == "data_dir":
+            # The run may be resumed or evaluated from another folder.
+            value = os.path.abspath(os.path.expanduser(value))
         settings[field.name] = value
     return settings
 
@@ -145,8 +158,10 @@ def _train(args):
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with: mdl-tf train --resume {run.folder}", file=sys.stderr)
         return 130
-    except ValueError:
+    except Exception:
         run.discard_if_empty()
+        if (run.folder / "resume" / "state.json").is_file():
+            print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
         raise
     print(f"Watch it:   tensorboard --logdir {run.tensorboard}")
     print(f"Measure it: mdl-tf evaluate {run.folder}")
@@ -180,12 +195,12 @@ def _evaluate(args):
     return 0
 
 
-def _unknown_flags(flags):
-    known = [_flag(field.name) for field in dataclasses.fields(TrainConfig)]
+def _unknown_flags(command, flags):
+    known = [flag for flag in _parser().flags_of(command) if flag.startswith("--")]
     flag = flags[0].split("=")[0]
     near = difflib.get_close_matches(flag, known, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return ConfigError(f"Unknown argument {flag}.{hint} Known settings: {', '.join(known)}")
+    return ConfigError(f"Unknown argument {flag}.{hint} Known arguments: {', '.join(known)}")
 
 
 def main(argv=None):
@@ -201,7 +216,7 @@ def main(argv=None):
     try:
         args, unknown = _parser().parse_known_args(argv)
         if unknown:
-            raise _unknown_flags(unknown)
+            raise _unknown_flags(args.command, unknown)
         if args.command is None:
             _parser().print_help()
             return 0

@@ -70,7 +70,7 @@ class TrainConfig:
     jit: bool = _field(False, "compile with XLA")
     clustering: bool = _field(True, "NMI and F1 of k-means in the final report")
     tensorboard: bool = _field(True, "write TensorBoard logs into the run folder")
-    seed: int = _field(0, "of weights, batches, augmentation and k-means", least=0)
+    seed: int = _field(0, "of weights, batches, augmentation and k-means", least=0, below=2**32)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

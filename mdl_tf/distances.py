@@ -1,4 +1,8 @@
-"""Pairwise distances, `(N, D), (M, D) -> (N, M)`, in float32 or better whatever comes in."""
+"""Pairwise distances, `(N, D), (M, D) -> (N, M)`, in float32 or better whatever comes in.
+
+On GPUs with TensorFloat-32 TensorFlow rounds the factors of float32 products to 10 bits by default;
+`tf.config.experimental.enable_tensor_float_32_execution(False)` keeps the digits of close pairs.
+"""
 
 from keras import ops
 

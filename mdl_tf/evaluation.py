@@ -76,6 +76,8 @@ def evaluate_run(run, *, dataset=None, data_dir=None, split=None, clustering=Tru
             sets = datasets.load(
                 dataset, validation=config.validation, data_dir=data_dir, progress=line
             )
+            if own:
+                run.keep_classes(dict(zip(SPLITS, sets, strict=True)), new=False)
             image_set = sets[SPLITS.index(split)]
         else:
             raise ValueError(

@@ -66,9 +66,7 @@ def evaluate(
         ValueError: on a wrong shape or dtype, numbers that are not finite, `ks` that are no
             positive integers, a negative `margin`, or if all queries are lone.
     """
-    ks = _as_ks(ks)
-    if not margin >= 0:
-        raise ValueError(f"`margin` must be at least 0. Received: {margin!r}")
+    ks = check_settings(ks, margin)
     ranks = _counted(embeddings, labels, gallery, gallery_labels)
     report = {f"recall_at_{k}": _share(ranks.first_rank <= k) for k in ks}
     report["r_precision"] = _mean(ranks.r_precision)
@@ -91,6 +89,17 @@ def evaluate(
         report["f1"] = pairwise_f1(labels, clusters)
         report["kmeans_inertia"] = inertia
     return report
+
+
+def check_settings(ks, margin):
+    """The `ks` of `evaluate` as a list of Python integers.
+
+    Raises:
+        ValueError: for `ks` that are no positive integers, or a margin below 0.
+    """
+    if not margin >= 0:
+        raise ValueError(f"`margin` must be at least 0. Received: {margin!r}")
+    return _as_ks(ks)
 
 
 def recall_at_k(embeddings, labels, *, k=1, gallery=None, gallery_labels=None):

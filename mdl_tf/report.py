@@ -34,4 +34,7 @@ def table(results):
             for key, (_, width) in columns.items()
         )
         lines.append(f"{name.replace('_', ' '):<{first}}" + "".join(cells))
+    lone = {row.get("lone_queries", 0) for row in results.values()}
+    if max(lone):
+        lines.append(f"{max(lone):,} images alone in their class have nothing to find: left out.")
     return "\n".join(lines)

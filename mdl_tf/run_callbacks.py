@@ -1,5 +1,6 @@
 """What `mdl-tf train` keeps and prints of a run at the end of each epoch."""
 
+import math
 import shutil
 import time
 
@@ -69,6 +70,30 @@ class RunCheckpoint(keras.callbacks.Callback):
         for old in (self._run.folder / "resume").glob("epoch-*.keras"):
             if old.name not in checkpoint:
                 old.unlink()
+
+
+class StopIfDiverged(keras.callbacks.Callback):
+    """Ends a run whose loss is no number any more, before anything of it is kept.
+
+    Args:
+        learning_rate: what the message says it was.
+    """
+
+    def __init__(self, learning_rate):
+        super().__init__()
+        self._learning_rate = learning_rate
+        self._epoch = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if logs and not math.isfinite(logs["loss"]):
+            raise ValueError(
+                f"Training diverged: the loss is {logs['loss']} after batch {batch + 1} of epoch "
+                f"{self._epoch + 1}. Lower `learning_rate`. Received: "
+                f"learning_rate={self._learning_rate}"
+            )
 
 
 class EpochTable(keras.callbacks.Callback):

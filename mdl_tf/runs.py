@@ -83,6 +83,31 @@ class Run:
             for path in folder.glob(UNFINISHED + "*"):
                 path.unlink()
 
+    def keep_classes(self, sets, *, new):
+        """Write which classes are for what, or check that they still are.
+
+        Args:
+            sets: dict from the name of a split to its `ImageSet`, or to `None` if there is none.
+            new: whether the run begins; else the sets are compared with those it began with.
+
+        Raises:
+            ConfigError: if a class has changed sides, so that a test class may have been trained
+                on.
+        """
+        found = {name: list(s.class_names) if s else [] for name, s in sets.items()}
+        kept = None if new else self.read_json("classes.json")
+        if kept is None:
+            self.write_json("classes.json", found)
+            return
+        for name, names in found.items():
+            if set(names) != set(kept[name]):
+                gone, added = set(kept[name]) - set(names), set(names) - set(kept[name])
+                raise ConfigError(
+                    "The data set must be split as it was when the run began, or classes that were "
+                    f"trained on get into the test. Received: {name} classes without "
+                    f"{_some(gone)}, and with {_some(added)}"
+                )
+
     def discard_if_empty(self):
         """Remove the folder if it holds nothing but its config: the run never began."""
         if [path.name for path in self.folder.iterdir()] == ["config.json"]:
@@ -133,3 +158,9 @@ class Run:
         writer.writeheader()
         writer.writerows(rows)
         self.write_text("history.csv", text.getvalue())
+
+
+def _some(names):
+    """Names that one set has and the other has not, a few of them."""
+    listed = ", ".join(sorted(names)[:5]) or "none"
+    return f"{listed}, ... ({len(names)})" if len(names) > 5 else listed

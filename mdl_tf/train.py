@@ -1,6 +1,6 @@
 """Where everything meets: a config becomes data, model, loss, `fit`, and a report.
 
-The only module that prints while it works; what it keeps goes through `runs.Run`.
+What it keeps goes through `runs.Run`.
 """
 
 import time
@@ -11,11 +11,12 @@ import numpy as np
 from mdl_tf import batches, datasets, plots
 from mdl_tf.assemble import build_loss, build_model, build_optimizer
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
+from mdl_tf.config import ConfigError
 from mdl_tf.embedding import load_model
 from mdl_tf.evaluation import BATCH, embedded, raw_pixels
 from mdl_tf.progress import ProgressLine, duration
 from mdl_tf.report import KS, table
-from mdl_tf.run_callbacks import EpochTable, RunCheckpoint, read_state
+from mdl_tf.run_callbacks import EpochTable, RunCheckpoint, StopIfDiverged, read_state
 
 
 def train(config, run, *, report=print):
@@ -36,7 +37,7 @@ def train(config, run, *, report=print):
     Raises:
         ConfigError, ValueError: for settings that do not fit each other or the data.
     """
-    clock = _Clock()
+    clock = _Clock(run.read_json("timing.json", {}))
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.policy)
     loss = build_loss(config)
@@ -53,6 +54,12 @@ def train(config, run, *, report=print):
 
     state = read_state(run)
     done = state["epochs_done"] if state else 0
+    results = run.read_json("metrics.json", {})
+    if state and "untrained" not in results:
+        raise ConfigError(
+            "The run must have the metrics.json that it had before its first epoch. "
+            f"Received: {run.folder}"
+        )
     stream = batches.balanced(
         train_set,
         classes_per_batch=config.classes_per_batch,
@@ -70,7 +77,7 @@ def train(config, run, *, report=print):
         model = build_model(config)
         model.compile(build_optimizer(config), loss=loss, jit_compile=config.jit)
 
-    results = run.read_json("metrics.json", {})
+    run.keep_classes({"train": train_set, "validation": validation, "test": test}, new=not state)
     distances = run.folder / "resume" / "distances_untrained.npz"
     if "untrained" not in results:
         if not state:
@@ -87,9 +94,12 @@ def train(config, run, *, report=print):
             np.savez(path, positive=sample[0], negative=sample[1])
         run.write_json("metrics.json", results)
     clock.lap("evaluation")
+    run.write_json("timing.json", clock.seconds)
 
     if done < config.epochs and not (state and state["stopped"]):
-        _fit(model, stream, validation, config, run, state, getattr(loss, "margin", 0.0), report)
+        # The margin of another distance says nothing about the Euclidean one of the metrics.
+        margin = loss.margin if getattr(loss, "distance", None) == "euclidean" else 0.0
+        _fit(model, stream, validation, config, run, state, margin, report)
     clock.lap("training")
 
     best = load_model(run.model, compile=False)
@@ -138,6 +148,7 @@ def _fit(model, stream, validation, config, run, state, margin, report):
         verbose=0,
         shuffle=False,
         callbacks=[
+            StopIfDiverged(config.learning_rate),
             *callbacks,
             EpochTable(config.steps_per_epoch, config.epochs, line, report),
             RunCheckpoint(run, retrieval_metrics, early_stopping, state),
@@ -185,10 +196,10 @@ def _draw(run, config, distances):
 
 
 class _Clock:
-    """Seconds by kind of work."""
+    """Seconds by kind of work, on top of those of an interrupted session."""
 
-    def __init__(self):
-        self.seconds = {}
+    def __init__(self, seconds):
+        self.seconds = dict(seconds)
         self._last = time.perf_counter()
 
     def lap(self, name):

@@ -108,7 +108,7 @@ def test_dropping_short_classes():
             {"classes_per_batch": 3, "images_per_class": 4, "short_classes": "drop"},
             "Received: classes_per_batch=3, and 2 classes after dropping 1 short ones",
         ),
-        ({"classes_per_batch": 0}, "must be an integer, at least 1. Received: classes_per_batch=0"),
+        ({"classes_per_batch": 1}, "must be an integer, at least 2. Received: classes_per_batch=1"),
         ({"images_per_class": 1}, "must be an integer, at least 2. Received: images_per_class=1"),
         (
             {"short_classes": "skip"},

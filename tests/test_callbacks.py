@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
+from mdl_tf.datasets import ImageSet
 from mdl_tf.losses import MarginDiscriminateLoss
 from mdl_tf.metrics import evaluate
 
@@ -16,6 +17,7 @@ LABELS = np.repeat(np.arange(6), 5)
 IMAGES = (RNG.normal(size=(6, 2, 2, 3)).repeat(5, axis=0) + RNG.normal(size=(30, 2, 2, 3))).astype(
     np.float32
 )
+IMAGE_SET = ImageSet("set", LABELS, tuple("abcdef"), images=np.zeros((30, 2, 2, 3), np.uint8))
 KEYS = {
     *(f"val_recall_at_{k}" for k in (1, 2, 4, 8)),
     *("val_r_precision", "val_map_at_r", "val_strict_discrimination", "val_violated_anchors"),
@@ -139,6 +141,17 @@ def test_collapse_shows_as_distances_of_zero_and_recall_of_zero():
     [
         (lambda: RetrievalMetrics(stream(), every=0), "`every` must be an integer, at least 1."),
         (lambda: RetrievalMetrics(stream(), clustering_every=-1), "Received: clustering_every=-1"),
+        (lambda: RetrievalMetrics(stream(), ks=(2, 0)), "`ks` must be positive integers, such as"),
+        (lambda: RetrievalMetrics(stream(), margin=-1), "`margin` must be at least 0."),
+        (lambda: RetrievalMetrics(stream().repeat()), "Received: an endless stream"),
+        (
+            lambda: RetrievalMetrics(IMAGE_SET),
+            "`batches.ordered(validation)`, or a pair of arrays.",
+        ),
+        (
+            lambda: standard_callbacks(RetrievalMetrics(stream(), ks=(2, 4))),
+            "`monitor` must be a key of `retrieval_metrics`: val_recall_at_2, val_recall_at_4,",
+        ),
         (lambda: standard_callbacks(stream()), "`retrieval_metrics` must be a `RetrievalMetrics`."),
         (
             lambda: fit([RetrievalMetrics((IMAGES[:3], np.arange(3)))]),

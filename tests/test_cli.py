@@ -55,7 +55,10 @@ def test_version_and_bare_command():
             "`epochs` must be an integer, at least 1. Received: epochs='",
         ),
         (["train", "--backbone", "vgg"], "`backbone` must be one of conv4, inception_bn."),
-        (["train", "--epoch", "3"], "Unknown argument --epoch. Did you mean --epochs? Known sett"),
+        (["train", "--epoch", "3"], "Unknown argument --epoch. Did you mean --epochs? Known arg"),
+        (["evaluate", "r", "--spilt", "all"], "argument --spilt. Did you mean --split? Known arg"),
+        (["train", "--seed", "5000000000"], "`seed` must be an integer, at least 0, below 4294967"),
+        (["evaluate", "r", "--dataset", "cub"], "argument --dataset: invalid choice: 'cub'"),
         (
             ["train", "--loss-args", "{"],
             "`loss_args` must be a JSON object. Received: loss_args='{'",

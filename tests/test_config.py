@@ -79,7 +79,7 @@ def test_impossible_values_name_field_rule_and_value(settings, message):
     [
         ("{", "`config` must be JSON. Received: "),
         ("[1]", "A config must be a JSON object. Received: [1]"),
-        (json.dumps({"seed": -1}), "`seed` must be an integer, at least 0. Received: seed=-1"),
+        (json.dumps({"epochs": 0}), "`epochs` must be an integer, at least 1. Received: epochs=0"),
         (None, "`config` must be a readable file. Received: "),
     ],
 )

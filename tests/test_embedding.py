@@ -37,6 +37,23 @@ def test_inception_bn_runs_at_every_size_from_32_up(size):
         assert found == side
 
 
+@pytest.mark.parametrize(("name", "input_shape"), [("3c", (7, 9)), ("4e", (5, 6)), ("3c", (8, 8))])
+def test_halving_pools_cover_the_last_row_of_odd_maps(name, input_shape):
+    """At 3c and 4e the maximum over every 3 x 3 window that starts inside the map."""
+    network = InceptionBN(input_shape=(None, None, 3))
+    pool = network.get_layer(f"inception_{name}_pool")
+    padding = network.get_layer(f"inception_{name}_pool_pad")
+    x = np.random.default_rng(0).uniform(0, 1, (2, *input_shape, 4)).astype(np.float32)
+    height, width = (-(-side // 2) for side in input_shape)
+    expected = np.stack(
+        [
+            [x[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max(axis=(1, 2)) for j in range(width)]
+            for i in range(height)
+        ]
+    ).transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(pool(padding(x)), expected)
+
+
 def test_inception_bn_of_unknown_size_equals_that_of_known_size():
     known, unknown = InceptionBN(input_shape=(48, 61, 3)), InceptionBN(input_shape=(None, None, 3))
     unknown.set_weights(known.get_weights())

@@ -38,7 +38,16 @@ ALLOWED = {
     "run_callbacks": {"callbacks", "progress"},
     "runs": {"config"},
     "train": {
-        *("assemble", "batches", "callbacks", "datasets", "embedding", "evaluation", "plots"),
+        *(
+            "assemble",
+            "batches",
+            "callbacks",
+            "config",
+            "datasets",
+            "embedding",
+            "evaluation",
+            "plots",
+        ),
         *("progress", "report", "run_callbacks"),
     },
 }

@@ -45,6 +45,8 @@ def folder(tmp_path_factory):
 
 
 def test_the_readme_shows_code_and_commands():
+    assert "RESULT" not in README
+    assert "BENCH" not in README
     assert len(PYTHON) >= 2
     assert any("train" in command for command in COMMANDS)
     assert any("evaluate" in command for command in COMMANDS)

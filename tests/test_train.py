@@ -9,6 +9,7 @@ import pytest
 from mdl_tf import evaluation, train
 from mdl_tf.assemble import build_loss, build_model, build_optimizer
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.losses import MarginDiscriminateLoss
 from mdl_tf.run_callbacks import RunCheckpoint
 from mdl_tf.runs import Run
 
@@ -76,6 +77,83 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
     assert [p.name for p in (broken.folder / "resume").glob("epoch-*")] == [
         p.name for p in (whole.folder / "resume").glob("epoch-*")
     ]
+
+
+def test_patience_counts_on_across_an_interruption(tmp_path, monkeypatch):
+    """Recall is scripted to fall from the second epoch on; patience ends the run after epoch 5."""
+    from mdl_tf import callbacks
+
+    real = callbacks.RetrievalMetrics.on_epoch_end
+
+    def scripted(self, epoch, logs=None):
+        real(self, epoch, logs)
+        logs["val_recall_at_1"] = [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4][epoch]
+
+    kept = RunCheckpoint.on_epoch_end
+
+    def interrupt(self, epoch, logs=None):
+        kept(self, epoch, logs)
+        if epoch == 3:  # two epochs without a better value
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
+    config, run = started(tmp_path, epochs=7, patience=3)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, run, report=lambda line: None)
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
+    best = run.model.read_bytes()
+    train.train(config, run, report=lambda line: None)
+    assert len(history(run)) == 5
+    assert run.model.read_bytes() == best, "0.6 is not better than the 0.9 before the interruption"
+    train.train(config, run, report=lambda line: None)
+    assert len(history(run)) == 5, "stopped stays stopped"
+
+
+def test_divergence_is_told_and_keeps_nothing_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        MarginDiscriminateLoss, "compute", lambda self, labels, x: float("nan") * x[:, 0]
+    )
+    config, run = started(tmp_path)
+    with pytest.raises(ValueError) as raised:
+        train.train(config, run, report=lambda line: None)
+    assert str(raised.value) == (
+        "Training diverged: the loss is nan after batch 1 of epoch 1. Lower `learning_rate`. "
+        "Received: learning_rate=0.003"
+    )
+    assert not (run.folder / "model.keras").exists()
+
+
+def pictures(folder, names):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+def test_a_class_that_was_trained_on_never_gets_into_the_test(tmp_path):
+    pictures(tmp_path / "photos", [f"m{i}" for i in range(12)])
+    config, run = started(
+        tmp_path / "runs",
+        dataset="folder",
+        data_dir=str(tmp_path / "photos"),
+        images_per_class=2,
+        epochs=1,
+    )
+    train.train(config, run, report=lambda line: None)
+    assert evaluation.evaluate_run(run, clustering=False)["classes"] == 6
+    pictures(tmp_path / "photos", ["a0", "a1", "a2"])  # now m5 would be a test class
+    for again in (
+        lambda: evaluation.evaluate_run(run),
+        lambda: train.train(config, run, report=lambda line: None),
+    ):
+        with pytest.raises(ConfigError, match="must be split as it was when the run began"):
+            again()
+    assert evaluation.evaluate_run(run, split="all", clustering=False)["classes"] == 15
 
 
 def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path):

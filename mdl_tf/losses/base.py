@@ -29,7 +29,12 @@ def check_batch(labels, embeddings):
     embeddings = ops.convert_to_tensor(embeddings)
     shape, dtype = _static_shape(labels), keras.backend.standardize_dtype(labels.dtype)
     if shape is None or not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
-        hint = " One-hot labels? Pass `argmax(labels, axis=-1)`." if _may_be_one_hot(shape) else ""
+        hint = ""
+        if shape is None:
+            # A compiled train step that meets labels of two ranks gives up on knowing the rank.
+            hint = " If another `fit` had labels of another rank, `compile` again."
+        elif len(shape) == 2:
+            hint = " One-hot labels? Pass `argmax(labels, axis=-1)`."
         raise ValueError(
             "`labels` (`y_true`) must be integer class ids of shape `(B,)` or `(B, 1)`."
             f"{hint} Received: labels with shape={_shown(shape)}"
@@ -67,10 +72,6 @@ def _static_shape(tensor):
         return tuple(tensor.shape)
     except ValueError:  # what TensorFlow says of an unknown rank
         return None
-
-
-def _may_be_one_hot(shape):
-    return shape is not None and len(shape) == 2
 
 
 def _shown(shape):
