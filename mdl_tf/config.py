@@ -53,7 +53,7 @@ class TrainConfig:
     )
     augment: str = _field("none", "augmentation", choices=("none", "flip", "crop_flip"))
     epochs: int = _field(8, "rounds of training, each followed by validation", least=1)
-    steps_per_epoch: int = _field(40, "batches in an epoch", least=1)
+    steps_per_epoch: int = _field(45, "batches in an epoch", least=1)
     optimizer: str = _field("adam", "optimizer", choices=("adam", "sgd"))
     learning_rate: float = _field(3e-3, "highest learning rate", above=0)
     schedule: str = _field(

@@ -91,7 +91,7 @@ def margin_discriminate_loss(
     infinity = float("inf")
     farthest = ops.max(ops.where(positives, distances, -infinity), axis=1)  # (B, B) -> (B,)
     nearest = ops.min(ops.where(negatives, distances, infinity), axis=1)
-    # Anchors without a positive or a negative would carry infinities into the gradient.
+    # The infinities of anchors without a positive or a negative end here.
     farthest = ops.where(valid, farthest, 0.0)
     nearest = ops.where(valid, nearest, 0.0)
     if form == "hardest":
