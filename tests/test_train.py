@@ -1,6 +1,8 @@
 """Training runs in one process: what an interruption, a policy or a missing part changes."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -164,6 +166,22 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path)
         histories.append(history(run))
     np.testing.assert_array_equal(histories[0], histories[1])
     assert not np.allclose(histories[0], histories[2], rtol=1e-3)
+
+
+def test_operations_run_one_at_a_time_on_a_cpu():
+    """What makes the history of branched networks repeat: with two at once it differs from the
+    third batch of Inception-BN on. A fresh process, since it is too late once TensorFlow runs."""
+    script = (
+        "import tensorflow as tf\n"
+        "from mdl_tf import train\n"
+        "train._make_repeatable()\n"
+        "print(tf.config.threading.get_inter_op_parallelism_threads())\n"
+        "tf.constant(0)\n"
+        "train._make_repeatable()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"
 
 
 def test_model_keras_is_the_best_epoch_not_the_last(tmp_path, monkeypatch):
