@@ -140,13 +140,6 @@ class BalancedPlan:
         return np.concatenate([np.tile(members, whole), dealt]) if whole else dealt
 
 
-def _in_own_threads(stream):
-    """The stream on threads of its own, one a core, however TensorFlow's are set."""
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 0
-    return stream.with_options(options)
-
-
 def _check_image_size(image_size):
     size = tuple(np.atleast_1d(image_size))
     if len(size) != 2 or not all(isinstance(s, np.integer) and s > 0 for s in size):
@@ -240,8 +233,7 @@ def balanced(
     stream = tf.data.Dataset.counter(start=int(start_step))
     stream = stream.flat_map(indices)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    stream = stream.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-    return _in_own_threads(stream)
+    return stream.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def ordered(image_set, batch_size=64, image_size=(64, 64)):
@@ -268,4 +260,4 @@ def ordered(image_set, batch_size=64, image_size=(64, 64)):
     stream = stream.map(
         lambda i: (load(i), labels[i]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    return _in_own_threads(stream.batch(int(batch_size)).prefetch(tf.data.AUTOTUNE))
+    return stream.batch(int(batch_size)).prefetch(tf.data.AUTOTUNE)

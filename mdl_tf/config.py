@@ -70,6 +70,9 @@ class TrainConfig:
     jit: bool = _field(False, "compile with XLA")
     clustering: bool = _field(True, "NMI and F1 of k-means in the final report")
     tensorboard: bool = _field(True, "write TensorBoard logs into the run folder")
+    repeatable: bool = _field(
+        False, "same seed, same history on a CPU to the last bit, also of inception_bn; slower"
+    )
     seed: int = _field(0, "of weights, batches, augmentation and k-means", least=0, below=2**32)
 
     def __post_init__(self):

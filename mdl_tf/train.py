@@ -39,7 +39,8 @@ def train(config, run, *, report=print):
     Raises:
         ConfigError, ValueError: for settings that do not fit each other or the data.
     """
-    _make_repeatable()
+    if config.repeatable:
+        _make_repeatable()
     clock = _Clock(run.read_json("timing.json", {}))
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.policy)
@@ -128,13 +129,11 @@ def train(config, run, *, report=print):
 
 
 def _make_repeatable():
-    """Let a CPU add up a network's gradients in the same order every time.
+    """Let a CPU add up a branched network's gradients in the same order every time.
 
-    With several operations at once the order changes from run to run, and rounding with it; one
-    operation at a time, each on all cores, was measured to be as fast. A GPU would wait.
+    With several operations at once the order changes from run to run, and rounding with it. One
+    operation at a time, each on all cores, repeats bit by bit, and keeps the data waiting.
     """
-    if tf.config.list_physical_devices("GPU"):
-        return
     # Too late once TensorFlow runs, as in a notebook; training works all the same.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path)
     assert not np.allclose(histories[0], histories[2], rtol=1e-3)
 
 
-def test_operations_run_one_at_a_time_on_a_cpu():
+def test_repeatable_runs_one_operation_at_a_time():
     """What makes the history of branched networks repeat: with two at once it differs from the
     third batch of Inception-BN on. A fresh process, since it is too late once TensorFlow runs."""
     script = (
