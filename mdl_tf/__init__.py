@@ -9,6 +9,8 @@ The map of the library, in the order in which data passes through it:
               embedding     preprocessing -> backbone -> pooling -> dense -> unit length: (B, D)
               distances     -> (B, B);  pairs -> positive and negative masks (B, B)
               losses        -> (B,) per anchor; its mean is the loss
+              training_model    an embedder with a loss that has weights of its own
+              optimizers        a learning-rate factor for some layers
 
     evaluate  batches       every image once, in order
               embedding     embed(model, images) -> embeddings (N, D), labels (N,)
@@ -46,6 +48,7 @@ _PARTS = (
     "images",
     "losses",
     "metrics",
+    "optimizers",
     "pairs",
     "plots",
     "progress",
@@ -54,6 +57,7 @@ _PARTS = (
     "run_callbacks",
     "runs",
     "train",
+    "training_model",
 )
 
 __all__ = ["load_model", *_PARTS]

@@ -1,12 +1,15 @@
 """From a `TrainConfig` to the objects that Keras trains: model, loss, optimizer."""
 
+import inspect
+
 import keras
 
-from mdl_tf import backbones
+from mdl_tf import backbones, optimizers
 from mdl_tf.backbones import conv4, inception_bn
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embedding_model
 from mdl_tf.losses import LOSSES
+from mdl_tf.training_model import MetricModel
 
 WARM_UP = 0.05  # of all steps
 
@@ -30,24 +33,63 @@ def build_model(config):
     )
 
 
-def build_loss(config):
+def build_loss(config, num_classes):
     """The loss of a `TrainConfig`.
 
+    Args:
+        config: the `TrainConfig`.
+        num_classes: classes in the training set, for the losses that have weights for each.
+
     Raises:
-        ConfigError: if `loss_args` do not fit the loss, with the ones that do.
+        ConfigError: if `loss_args` do not fit the loss, with the ones that do, or the training set.
     """
     loss = LOSSES[config.loss]
-    known = [key for key in loss().get_config() if key not in ("name", "reduction", "dtype")]
+    parameters = inspect.signature(loss).parameters.values()
+    known = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
     for key in config.loss_args:
         if key not in known:
             raise ConfigError(
                 f"`loss_args` of loss={config.loss!r} may have the keys {', '.join(known)}. "
                 f"Received: {key!r}"
             )
+    settings = dict(config.loss_args)
+    if known.get("num_classes") is inspect.Parameter.empty:
+        settings.setdefault("num_classes", num_classes)
     try:
-        return loss(**config.loss_args)
+        loss = loss(**settings)
     except ValueError as error:
         raise ConfigError(f"`loss_args`: {error}") from error
+    if loss.num_classes is not None and loss.num_classes < num_classes:
+        raise ConfigError(
+            "`loss_args`: `num_classes` must be at least the number of training classes, "
+            f"{num_classes}. Received: num_classes={loss.num_classes}"
+        )
+    return loss
+
+
+def build_training_model(config, num_classes):
+    """What `fit` trains: the embedder of a `TrainConfig`, compiled with its loss and optimizer.
+
+    Args:
+        config: the `TrainConfig`.
+        num_classes: classes in the training set.
+
+    Returns:
+        A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own.
+
+    Raises:
+        ConfigError: as `build_loss`.
+        ValueError: if `learning_rate_factors` name no layer.
+    """
+    loss, model = build_loss(config, num_classes), build_model(config)
+    if loss.has_weights:
+        model = MetricModel(model, loss)
+        model.compile(build_optimizer(config), jit_compile=config.jit)
+    else:
+        model.compile(build_optimizer(config), loss=loss, jit_compile=config.jit)
+    # Now and not at the first step, so that a name that fits no layer is refused at once.
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def build_optimizer(config):
@@ -59,6 +101,11 @@ def build_optimizer(config):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warm_up), alpha=0.01, warmup_target=rate, warmup_steps=warm_up
         )
+    factors = {}
+    # Keras's own where they do: then the saved model loads without this library.
+    kind = keras.optimizers
+    if config.learning_rate_factors:
+        factors, kind = {"learning_rate_factors": config.learning_rate_factors}, optimizers
     if config.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9)
-    return keras.optimizers.Adam(rate)
+        return kind.SGD(rate, momentum=0.9, **factors)
+    return kind.Adam(rate, **factors)

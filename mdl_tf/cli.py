@@ -107,9 +107,13 @@ def _settings(args):
                 value = (json.loads if field.type is dict else field.type)(value)
         elif field.name == "data_dir":
             # The run may be resumed or evaluated from another folder.
-            value = os.path.abspath(os.path.expanduser(value))
+            value = _absolute(value)
         settings[field.name] = value
     return settings
+
+
+def _absolute(path):
+    return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
 @contextlib.contextmanager
@@ -178,7 +182,7 @@ def _evaluate(args):
     measured = evaluation.evaluate_run(
         run,
         dataset=args.dataset,
-        data_dir=args.data_dir,
+        data_dir=_absolute(args.data_dir),
         split=args.split,
         clustering=args.clustering,
         # Standard output holds nothing but the JSON.

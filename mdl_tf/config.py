@@ -24,6 +24,15 @@ def _field(default, help, *, choices=None, least=None, above=None, below=None, o
     return dataclasses.field(default=default, metadata=metadata)
 
 
+# Those of `mdl_tf.losses.LOSSES`, which is not light.
+LOSSES = (
+    *("margin_discriminate", "contrastive", "triplet", "lifted_structure"),
+    *("generalized_lifted_structure", "n_pairs", "angular", "margin", "multi_similarity"),
+    *("circle", "sup_con", "normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face"),
+    *("cos_face", "soft_triple"),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """All settings of a training run; each is a flag of `mdl-tf train` and a key of `config.json`.
@@ -44,7 +53,7 @@ class TrainConfig:
     embedding_dim: int = _field(64, "numbers in an embedding", least=1)
     pooling: str = _field("avg", "how maps become features", choices=("avg", "max"))
     l2_normalize: bool = _field(True, "scale embeddings to unit length")
-    loss: str = _field("margin_discriminate", "loss", choices=("margin_discriminate",))
+    loss: str = _field("margin_discriminate", "loss", choices=LOSSES)
     loss_args: dict = _field({}, "settings of the loss as JSON, such as '{\"margin\": 0.1}'")
     classes_per_batch: int = _field(32, "P, classes in a batch", least=2)
     images_per_class: int = _field(4, "K, images of each class in a batch", least=2)
@@ -56,6 +65,11 @@ class TrainConfig:
     steps_per_epoch: int = _field(45, "batches in an epoch", least=1)
     optimizer: str = _field("adam", "optimizer", choices=("adam", "sgd"))
     learning_rate: float = _field(3e-3, "highest learning rate", above=0)
+    learning_rate_factors: dict = _field(
+        {},
+        "factors on it for layers or weights by name, as JSON, such as '{\"proxies\": 10}' or "
+        "'{\"embedding\": 10}'",
+    )
     schedule: str = _field(
         "cosine",
         "learning rate over the run, after a short warm-up",

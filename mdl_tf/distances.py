@@ -80,12 +80,34 @@ def cosine(a, b):
         Shape `(N, M)`, 0 to 2 up to rounding; float64 if an input is, else float32. A zero vector
         is at distance 1 from everything and gets the gradient 0.
     """
+    return 1 - cosine_similarity(a, b)
+
+
+def cosine_similarity(a, b):
+    """Cosines of the angles.
+
+    Args:
+        a: embeddings, shape `(N, D)`, floats; of any length, they are normalised here.
+        b: embeddings, shape `(M, D)`, floats.
+
+    Returns:
+        Shape `(N, M)`, -1 to 1 up to rounding; float64 if an input is, else float32. A zero vector
+        has the cosine 0 with everything and gets the gradient 0.
+    """
     a, b = _in_full_precision(a, b)
-    return 1 - ops.matmul(_unit(a), ops.transpose(_unit(b)))
+    return ops.matmul(unit(a), ops.transpose(unit(b)))
 
 
-def _unit(x):
-    squared = ops.sum(x * x, axis=1, keepdims=True)
+def unit(x):
+    """Vectors scaled to unit length.
+
+    Args:
+        x: shape `(..., D)`, floats.
+
+    Returns:
+        The same shape and type; zero vectors stay zero, with gradient 0.
+    """
+    squared = ops.sum(x * x, axis=-1, keepdims=True)
     # Below this the reciprocal root, or its gradient, leaves the range of float32.
     nonzero = squared > 1e-24
     return ops.where(nonzero, x, 0 * x) * ops.rsqrt(

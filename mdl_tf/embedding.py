@@ -119,5 +119,6 @@ def load_model(path, *, compile=True):
     if not path.is_file():
         raise ValueError(f"`path` must be a `.keras` file that exists. Received: path={path}")
     # Keras finds a saved class only after its module is imported.
-    importlib.import_module("mdl_tf.losses")
+    for module in ("losses", "optimizers", "training_model"):
+        importlib.import_module(f"mdl_tf.{module}")
     return keras.saving.load_model(path, compile=compile)

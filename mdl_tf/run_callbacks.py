@@ -53,7 +53,12 @@ class RunCheckpoint(keras.callbacks.Callback):
         if value is None or self.best is None or value > self.best:
             self.best = None if value is None else float(value)
             with self._run.writing("model.keras") as path:
-                shutil.copyfile(self._run.folder / checkpoint, path)
+                # A loss with weights is needed to go on, not to search.
+                embedder = getattr(self.model, "embedder", None)
+                if embedder is None:
+                    shutil.copyfile(self._run.folder / checkpoint, path)
+                else:
+                    embedder.save(path)
         self._run.write_history(self.history)
         self._run.write_json(
             STATE,

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mdl_tf import batches, datasets, plots
-from mdl_tf.assemble import build_loss, build_model, build_optimizer
+from mdl_tf.assemble import build_loss, build_training_model
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import load_model
@@ -44,7 +44,7 @@ def train(config, run, *, report=print):
     clock = _Clock(run.read_json("timing.json", {}))
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.policy)
-    loss = build_loss(config)
+    build_loss(config, num_classes=2)  # what cannot be is refused before the data are loaded
 
     with ProgressLine(f"Load {config.dataset}") as line:
         train_set, validation, test = datasets.load(
@@ -78,8 +78,7 @@ def train(config, run, *, report=print):
         model = load_model(run.folder / state["checkpoint"])
         report(f"Go on after epoch {done} of {config.epochs}.")
     else:
-        model = build_model(config)
-        model.compile(build_optimizer(config), loss=loss, jit_compile=config.jit)
+        model = build_training_model(config, train_set.num_classes)
 
     run.keep_classes({"train": train_set, "validation": validation, "test": test}, new=not state)
     distances = run.folder / "resume" / "distances_untrained.npz"
@@ -101,9 +100,7 @@ def train(config, run, *, report=print):
     run.write_json("timing.json", clock.seconds)
 
     if done < config.epochs and not (state and state["stopped"]):
-        # The margin of another distance says nothing about the Euclidean one of the metrics.
-        margin = loss.margin if getattr(loss, "distance", None) == "euclidean" else 0.0
-        _fit(model, stream, validation, config, run, state, margin, report)
+        _fit(model, stream, validation, config, run, state, report)
     clock.lap("training")
 
     best = load_model(run.model, compile=False)
@@ -139,13 +136,15 @@ def _make_repeatable():
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def _fit(model, stream, validation, config, run, state, margin, report):
+def _fit(model, stream, validation, config, run, state, report):
     retrieval_metrics, callbacks = None, []
     log_dir = run.tensorboard if config.tensorboard else None
     early_stopping = None
     if validation is not None:
         images = batches.ordered(validation, BATCH, (config.image_size, config.image_size))
-        retrieval_metrics = RetrievalMetrics(images, KS, margin=margin, seed=config.seed)
+        retrieval_metrics = RetrievalMetrics(
+            images, KS, margin=_margin(config.loss, model.loss), seed=config.seed
+        )
         callbacks = standard_callbacks(
             retrieval_metrics, patience=config.patience or None, log_dir=log_dir
         )
@@ -169,6 +168,13 @@ def _fit(model, stream, validation, config, run, state, margin, report):
             RunCheckpoint(run, retrieval_metrics, early_stopping, state),
         ],
     )
+
+
+def _margin(name, loss):
+    """The margin of a loss between a positive's and a negative's Euclidean distance, else 0."""
+    if name in ("margin_discriminate", "triplet") and loss.distance == "euclidean":
+        return loss.margin
+    return 0.0
 
 
 def _forecast(model, config, test_images, validation_images):

@@ -25,6 +25,16 @@ def test_every_field_says_what_it_is():
     assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
 
 
+def test_losses_have_one_spelling():
+    """The config cannot ask the losses themselves: it loads nothing heavy."""
+    from mdl_tf import config, losses
+
+    assert config.LOSSES == tuple(losses.LOSSES)
+    for name, loss in losses.LOSSES.items():
+        assert loss.function is getattr(losses, f"{name}_loss")
+        assert loss.__name__.lower() == f"{name.replace('_', '')}loss"
+
+
 def test_unknown_key_lists_the_known_ones():
     with pytest.raises(ConfigError) as raised:
         TrainConfig.from_dict({"epoch": 3})

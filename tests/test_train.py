@@ -230,7 +230,7 @@ def test_config_becomes_what_it_says():
     config = TrainConfig(
         **{**SMALL, "loss_args": {"margin": 0.4, "distance": "cosine"}, "l2_normalize": False}
     )
-    loss = build_loss(config)
+    loss = build_loss(config, 2)
     assert (loss.margin, loss.sharpness, loss.distance) == (0.4, 20.0, "cosine")
     model = build_model(config)
     assert model.input_shape == (None, 16, 16, 3)
@@ -253,7 +253,7 @@ def test_cosine_schedule_rises_then_falls_to_nearly_nothing():
 
 def test_loss_args_that_do_not_fit():
     with pytest.raises(ConfigError, match="may have the keys margin, sharpness, distance, form"):
-        build_loss(TrainConfig(loss_args={"beta": 1}))
+        build_loss(TrainConfig(loss_args={"beta": 1}), 2)
 
 
 def test_state_that_is_damaged_is_a_clear_error(tmp_path):

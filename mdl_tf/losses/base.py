@@ -1,81 +1,19 @@
-"""What every loss shares: the checks of its input, exact labels under Keras, the mean over anchors.
+"""The Keras side of every loss: settings, exact labels, weights of its own.
 
 A loss function returns `(B,)`, so that Keras reduces it and applies `sample_weight`: a scalar would
 be rescaled silently.
 """
 
+import inspect
+import numbers
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from mdl_tf.losses.checks import check_batch, check_choice, class_indices
+
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
-
-
-def check_batch(labels, embeddings):
-    """Labels and embeddings as tensors of a shape and type that a pair loss can use.
-
-    Args:
-        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
-        embeddings: floats, shape `(B, D)`.
-
-    Returns:
-        labels `(B,)` int64 and embeddings `(B, D)` in float32, or in float64 if they came so.
-
-    Raises:
-        ValueError: for labels that are one-hot or no integers, ranks that are wrong or not known,
-            and lengths that statically differ.
-    """
-    labels = ops.convert_to_tensor(labels)
-    embeddings = ops.convert_to_tensor(embeddings)
-    shape, dtype = _static_shape(labels), keras.backend.standardize_dtype(labels.dtype)
-    if shape is None or not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
-        hint = ""
-        if shape is None:
-            # A compiled train step that meets labels of two ranks gives up on knowing the rank.
-            hint = " If another `fit` had labels of another rank, `compile` again."
-        elif len(shape) == 2:
-            hint = " One-hot labels? Pass `argmax(labels, axis=-1)`."
-        raise ValueError(
-            "`labels` (`y_true`) must be integer class ids of shape `(B,)` or `(B, 1)`."
-            f"{hint} Received: labels with shape={_shown(shape)}"
-        )
-    if "int" not in dtype:
-        raise ValueError(
-            "`labels` (`y_true`) must be integer class ids; floats merge ids above 2^24. "
-            f"Received: labels with dtype={dtype}"
-        )
-    width = _static_shape(embeddings)
-    if width is None or len(width) != 2:
-        raise ValueError(
-            "`embeddings` (`y_pred`) must have shape `(B, D)`. "
-            f"Received: embeddings with shape={_shown(width)}"
-        )
-    embedding_dtype = keras.backend.standardize_dtype(embeddings.dtype)
-    if "float" not in embedding_dtype:
-        raise ValueError(
-            "`embeddings` (`y_pred`) must be floats. "
-            f"Received: embeddings with dtype={embedding_dtype}"
-        )
-    if None not in (shape[0], width[0]) and shape[0] != width[0]:
-        raise ValueError(
-            "`labels` and `embeddings` must have the same length. "
-            f"Received: labels with shape={_shown(shape)}, "
-            f"embeddings with shape={_shown(width)}"
-        )
-    labels = ops.cast(ops.reshape(labels, (-1,)), "int64")
-    return labels, ops.cast(embeddings, "float64" if embedding_dtype == "float64" else "float32")
-
-
-def _static_shape(tensor):
-    """The shape with None for unknown lengths, or None if not even the rank is known."""
-    try:
-        return tuple(tensor.shape)
-    except ValueError:  # what TensorFlow says of an unknown rank
-        return None
-
-
-def _shown(shape):
-    return "unknown" if shape is None else tuple(shape)
 
 
 def local_ids(labels):
@@ -92,45 +30,38 @@ def local_ids(labels):
     return tf.searchsorted(tf.sort(labels), labels, side="left")
 
 
-def mean_over_valid(values, valid):
-    """Values whose plain mean over the batch is the mean over the valid anchors.
-
-    Args:
-        values: a term per anchor, shape `(B,)`; finite where not valid too.
-        valid: booleans, shape `(B,)`.
-
-    Returns:
-        `B / V * values` where valid, else 0, shape `(B,)`; with V = 0 all 0.
-    """
-    weights = ops.cast(valid, values.dtype)
-    size = ops.cast(ops.shape(values)[0], values.dtype)
-    return values * weights * (size / ops.maximum(ops.sum(weights), 1))
-
-
-class PairLoss(keras.losses.Loss):
-    """Base of the losses that compare the images of a batch with each other.
+class MetricLoss(keras.losses.Loss):
+    """Base of all losses: a loss function and its settings as a `keras.losses.Loss`.
 
     Keras casts `y_true` to the loss's float type before `call`, where class ids above 2^24 merge.
-    So `__call__` replaces the labels by ids of the batch's own classes first. Subclasses write
-    `compute(labels, embeddings) -> (B,)` and `get_config`.
+    So `__call__` replaces the labels first: by ids of the batch's own classes in a loss that
+    compares the images of a batch with each other, by checked class indices in one that has
+    weights for each class (`num_classes`).
+
+    A subclass names its `function(labels, embeddings, [weights,] **settings)`, checks the settings
+    in `check`, and says in `weight_specs` which weights it has.
 
     Args:
+        settings: the keyword arguments of the function, as Python numbers and strings.
+        num_classes: C of a loss whose labels are class indices. Defaults to `None`, labels are any
+            integers.
         reduction: `"sum_over_batch_size"` or `"mean"` (the loss) or `"sum"` (B times the loss).
             Defaults to `"sum_over_batch_size"`.
-        name: name of the loss.
+        name: name of the loss. Defaults to that of the function.
         dtype: `"float32"` or `"float64"`, the type of the computation. Defaults to float32, or
             float64 where that is `keras.config.floatx()`; models may be in half precision.
 
     Raises:
-        ValueError: if `reduction` or `dtype` is another one.
+        ValueError: if `reduction`, `dtype` or a setting is not allowed.
     """
 
-    def __init__(self, *, reduction="sum_over_batch_size", name=None, dtype=None):
-        if reduction not in REDUCTIONS:
-            # "none" would log the mean and train on the sum.
-            raise ValueError(
-                f"`reduction` must be one of {REDUCTIONS}. Received: reduction={reduction!r}"
-            )
+    function = None
+
+    def __init__(
+        self, settings, *, num_classes=None, reduction="sum_over_batch_size", name=None, dtype=None
+    ):
+        # "none" would log the mean and train on the sum.
+        check_choice("reduction", reduction, REDUCTIONS)
         if dtype is None:
             dtype = "float64" if keras.config.floatx() == "float64" else "float32"
         dtype = keras.backend.standardize_dtype(getattr(dtype, "compute_dtype", dtype))
@@ -139,18 +70,96 @@ class PairLoss(keras.losses.Loss):
                 "`dtype` must be 'float32' or 'float64': distances lose their digits in half "
                 f"precision. Received: dtype={dtype!r}"
             )
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.check(**settings)
+        super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
+        self.num_classes = None if num_classes is None else int(num_classes)
+        self.settings = {key: _plain(value) for key, value in settings.items()}
+        self._weights = None
+
+    @staticmethod
+    def check(**settings):
+        """Raise a `ValueError` for a setting that is not allowed."""
+
+    def weight_specs(self, embedding_dim):
+        """The weights of the loss's own.
+
+        Args:
+            embedding_dim: D of the embeddings.
+
+        Returns:
+            A dict from the name of each weight to its shape and initializer; empty if none.
+        """
+        return {}
+
+    @property
+    def has_weights(self):
+        return bool(self.weight_specs(1))
+
+    def attach(self, weights):
+        """Let the loss use variables that a model trains and saves; `MetricModel` calls this.
+
+        Args:
+            weights: a dict of variables with the names and shapes of `weight_specs`.
+        """
+        self._weights = dict(weights)
+
+    @property
+    def weights(self):
+        """The attached variables by name.
+
+        Raises:
+            ValueError: if the loss has weights and no model to train them.
+        """
+        if self._weights is None and self.has_weights:
+            given = ", ".join(f"{k}={v!r}" for k, v in self._given().items())
+            raise ValueError(
+                f"{type(self).__name__} has weights of its own, which `compile` alone would never "
+                "train or save. Write: model = mdl_tf.training_model.MetricModel(embedder, "
+                f"{type(self).__name__}({given})); model.compile(optimizer)"
+            )
+        return self._weights or {}
+
+    def _given(self):
+        """The arguments that are not the defaults, as a user would write them again."""
+        parameters = inspect.signature(type(self).__init__).parameters
+        config = self.get_config()
+        return {
+            key: config[key]
+            for key, parameter in parameters.items()
+            if key in config and config[key] != parameter.default
+        }
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         labels, _ = check_batch(y_true, y_pred)
-        return super().__call__(local_ids(labels), y_pred, sample_weight=sample_weight)
+        if self.num_classes is None:
+            labels = local_ids(labels)
+        else:
+            labels, _ = class_indices(labels, self.num_classes)
+        return super().__call__(labels, y_pred, sample_weight=sample_weight)
 
     def call(self, y_true, y_pred):
         return self.compute(ops.cast(y_true, "int32"), y_pred)
 
     def compute(self, labels, embeddings):
         """The loss of each anchor, `(B,), (B, D) -> (B,)`."""
-        raise NotImplementedError
+        weights = {key: ops.convert_to_tensor(value) for key, value in self.weights.items()}
+        return type(self).function(labels, embeddings, **{**self.settings, **weights})
 
     def get_config(self):
-        return {"name": self.name, "reduction": self.reduction, "dtype": self.dtype}
+        classes = {} if self.num_classes is None else {"num_classes": self.num_classes}
+        own = {"name": self.name, "reduction": self.reduction, "dtype": self.dtype}
+        return {**own, **classes, **self.settings}
+
+    def __getattr__(self, name):
+        # Settings read as attributes: `loss.margin`.
+        settings = self.__dict__.get("settings", {})
+        if name in settings:
+            return settings[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _plain(value):
+    """A number of NumPy's as one of Python's, which JSON knows."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)

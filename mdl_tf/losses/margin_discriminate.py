@@ -1,34 +1,22 @@
 """The Margin-based Discriminate Loss: every positive strictly closer than every negative."""
 
-import math
-import numbers
-
 import keras
 from keras import ops
 
 from mdl_tf.distances import DISTANCES
-from mdl_tf.losses.base import PairLoss, check_batch, mean_over_valid
+from mdl_tf.losses.base import MetricLoss
+from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.rows import farthest_and_nearest, log_sum_exp, mean_over_valid, valid_anchors
 from mdl_tf.pairs import pair_masks
 
 FORMS = ("smooth", "hinge", "hardest")
 
 
-def _check_settings(margin, sharpness, distance, form):
-    if not _is_number(margin) or margin < 0:
-        raise ValueError(f"`margin` must be a number, at least 0. Received: margin={margin!r}")
-    if not _is_number(sharpness) or sharpness <= 0:
-        raise ValueError(f"`sharpness` must be a number above 0. Received: sharpness={sharpness!r}")
-    if distance not in DISTANCES:
-        raise ValueError(
-            f"`distance` must be one of {tuple(DISTANCES)}. Received: distance={distance!r}"
-        )
-    if form not in FORMS:
-        raise ValueError(f"`form` must be one of {FORMS}. Received: form={form!r}")
-
-
-def _is_number(value):
-    # NumPy's numbers are Real too; True is one to Python, not to a user.
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+def _check(margin, sharpness, distance, form):
+    check_number("margin", margin, least=0)
+    check_number("sharpness", sharpness, above=0)
+    check_choice("distance", distance, DISTANCES)
+    check_choice("form", form, FORMS)
 
 
 def margin_discriminate_loss(
@@ -82,36 +70,26 @@ def margin_discriminate_loss(
     positive, cosine distance, m = 0, g = 1 is the N-pair loss (Sohn 2016) of unit vectors; hinge
     with g = 1 is the generalized lifted structure loss (Hermans et al. 2017).
     """
-    _check_settings(margin, sharpness, distance, form)
+    _check(margin, sharpness, distance, form)
     labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
-    valid = ops.logical_and(ops.any(positives, axis=1), ops.any(negatives, axis=1))  # (B,)
-
-    infinity = float("inf")
-    farthest = ops.max(ops.where(positives, distances, -infinity), axis=1)  # (B, B) -> (B,)
-    nearest = ops.min(ops.where(negatives, distances, infinity), axis=1)
-    # The infinities of anchors without a positive or a negative end here.
-    farthest = ops.where(valid, farthest, 0.0)
-    nearest = ops.where(valid, nearest, 0.0)
     if form == "hardest":
+        farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
         return mean_over_valid(ops.relu(margin + farthest - nearest), valid)
-
-    # The extremes only keep the exponentials in range, the value does not depend on them.
-    farthest, nearest = ops.stop_gradient(farthest), ops.stop_gradient(nearest)
-    # Masked before the exponential: what it could overflow on must not reach its gradient.
-    pull = ops.where(positives, sharpness * (distances - farthest[:, None]), -infinity)
-    push = ops.where(negatives, sharpness * (nearest[:, None] - distances), -infinity)
-    pulls = ops.where(valid, ops.sum(ops.exp(pull), axis=1), 1.0)  # (B, B) -> (B,), at least 1
-    pushes = ops.where(valid, ops.sum(ops.exp(push), axis=1), 1.0)
-    bound = margin + farthest - nearest + (ops.log(pulls) + ops.log(pushes)) / sharpness
+    valid = valid_anchors(positives, negatives)
+    scaled = sharpness * distances
+    # The infinities of anchors without a positive or a negative end here.
+    pull = ops.where(valid, log_sum_exp(scaled, positives), 0.0)  # (B, B) -> (B,)
+    push = ops.where(valid, log_sum_exp(-scaled, negatives), 0.0)
+    bound = margin + (pull + push) / sharpness
     if form == "hinge":
         return mean_over_valid(ops.relu(bound), valid)
     return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
-class MarginDiscriminateLoss(PairLoss):
+class MarginDiscriminateLoss(MetricLoss):
     """Margin-based Discriminate Loss, for `model.compile(loss=MarginDiscriminateLoss())`.
 
     `y_true` are class ids, integers, shape `(B,)` or `(B, 1)`; `y_pred` embeddings, shape `(B, D)`.
@@ -126,10 +104,7 @@ class MarginDiscriminateLoss(PairLoss):
         sharpness: how much the hard pairs count above the others, above 0. Defaults to `20.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
         form: `"smooth"`, `"hinge"` or `"hardest"`. Defaults to `"smooth"`.
-        reduction: `"sum_over_batch_size"` or `"mean"` (the loss) or `"sum"` (B times the loss).
-            Defaults to `"sum_over_batch_size"`.
-        name: defaults to `"margin_discriminate_loss"`.
-        dtype: `"float32"` or `"float64"`. Defaults to float32.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
 
     Raises:
         ValueError: for settings other than the above.
@@ -140,39 +115,9 @@ class MarginDiscriminateLoss(PairLoss):
     >>> model.compile(optimizer="adam", loss=loss)
     """
 
-    def __init__(
-        self,
-        margin=0.2,
-        sharpness=20.0,
-        distance="euclidean",
-        form="smooth",
-        *,
-        reduction="sum_over_batch_size",
-        name="margin_discriminate_loss",
-        dtype=None,
-    ):
-        _check_settings(margin, sharpness, distance, form)
-        super().__init__(reduction=reduction, name=name, dtype=dtype)
-        self.margin = float(margin)
-        self.sharpness = float(sharpness)
-        self.distance = distance
-        self.form = form
+    function = staticmethod(margin_discriminate_loss)
+    check = staticmethod(_check)
 
-    def compute(self, labels, embeddings):
-        return margin_discriminate_loss(
-            labels,
-            embeddings,
-            margin=self.margin,
-            sharpness=self.sharpness,
-            distance=self.distance,
-            form=self.form,
-        )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "margin": self.margin,
-            "sharpness": self.sharpness,
-            "distance": self.distance,
-            "form": self.form,
-        }
+    def __init__(self, margin=0.2, sharpness=20.0, distance="euclidean", form="smooth", **options):
+        settings = {"margin": margin, "sharpness": sharpness, "distance": distance, "form": form}
+        super().__init__(settings, **options)

@@ -1,16 +1,23 @@
-"""Forward and backward time of the losses, beside the matrix products they cannot avoid.
+"""Forward and backward time and memory of the losses, beside pytorch-metric-learning's.
 
     python tests/benchmarks/benchmark_losses.py [--batch-sizes 128 512 2048] [--dim 128]
+    python tests/benchmarks/benchmark_losses.py --memory
 
 Prints a table of medians of interleaved runs: three products (embeddings with each other, and the
-two of the gradient), each loss as a graph and under XLA, and the same formula in plain eager
-TensorFlow as one writes it first. The products are timed in each mode too.
+two of the gradient, which no loss can avoid), each loss as a graph and under XLA, and the same loss
+of pytorch-metric-learning, with the settings that make it the same, if PyTorch and that library are
+installed. `plain eager` is our own loss in the TensorFlow that one writes first. With `--memory` it
+prints how much each loss adds to the peak of a fresh process.
 """
 
 import argparse
+import importlib.util
 import os
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,16 +28,136 @@ import tensorflow as tf
 from machine import machine
 
 from mdl_tf.losses import LOSSES
+from mdl_tf.losses.class_base import ClassLoss
 
-LOSS_ROWS = {"margin_discriminate": {}}
+# name in the table: loss, settings.
+LOSS_ROWS = {
+    "margin_discriminate": ("margin_discriminate", {}),
+    "contrastive": ("contrastive", {"squared": False}),
+    "triplet, all": ("triplet", {"mining": "all"}),
+    "triplet, semi-hard": ("triplet", {"mining": "semi_hard"}),
+    "triplet, hard": ("triplet", {"mining": "hard"}),
+    "lifted_structure": ("lifted_structure", {}),
+    "generalized_lifted_structure": ("generalized_lifted_structure", {}),
+    "n_pairs": ("n_pairs", {}),
+    "angular": ("angular", {}),
+    "margin": ("margin", {}),
+    "multi_similarity": ("multi_similarity", {}),
+    "circle": ("circle", {}),
+    "sup_con": ("sup_con", {}),
+    "sup_con, negatives (NT-Xent)": ("sup_con", {"denominator": "negatives"}),
+    "normalized_softmax": ("normalized_softmax", {}),
+    "proxy_nca": ("proxy_nca", {"target_in_denominator": True}),
+    "proxy_anchor": ("proxy_anchor", {}),
+    "arc_face": ("arc_face", {}),
+    "cos_face": ("cos_face", {}),
+    "soft_triple": ("soft_triple", {}),
+}
 
 
-def with_gradient(loss):
+def counterparts(classes, dim):
+    """The losses of pytorch-metric-learning, by row; empty if it is not installed."""
+    if not importlib.util.find_spec("pytorch_metric_learning"):
+        return {}
+    from pytorch_metric_learning import distances, losses, miners, reducers, regularizers
+
+    plain = distances.LpDistance(normalize_embeddings=False)
+    squared = distances.LpDistance(normalize_embeddings=False, power=2)
+    dot = distances.DotProductSimilarity(normalize_embeddings=False)
+    mean = reducers.MeanReducer()
+    return {
+        "contrastive": (losses.ContrastiveLoss(0.0, 1.0, distance=plain), None),
+        "triplet, all": (losses.TripletMarginLoss(0.2, distance=squared), None),
+        "triplet, semi-hard": (
+            losses.TripletMarginLoss(0.2, distance=squared),
+            miners.TripletMarginMiner(0.2, type_of_triplets="semihard", distance=squared),
+        ),
+        "triplet, hard": (
+            losses.TripletMarginLoss(0.2, distance=squared, reducer=mean),
+            miners.BatchHardMiner(distance=squared),
+        ),
+        "lifted_structure": (losses.LiftedStructureLoss(1, 0, distance=plain), None),
+        "generalized_lifted_structure": (
+            losses.GeneralizedLiftedStructureLoss(1, 0, distance=plain),
+            None,
+        ),
+        "n_pairs": (
+            losses.NPairsLoss(
+                distance=dot,
+                embedding_regularizer=regularizers.LpRegularizer(power=2),
+                embedding_reg_weight=0.001,
+            ),
+            None,
+        ),
+        "angular": (losses.AngularLoss(alpha=45), None),
+        "margin": (losses.MarginLoss(0.2, 0, 1.2, distance=plain), None),
+        "multi_similarity": (
+            losses.MultiSimilarityLoss(2, 50, 1),
+            miners.MultiSimilarityMiner(epsilon=0.1),
+        ),
+        "circle": (losses.CircleLoss(m=0.4, gamma=80), None),
+        "sup_con": (losses.SupConLoss(temperature=0.1), None),
+        "sup_con, negatives (NT-Xent)": (losses.NTXentLoss(temperature=0.1), None),
+        "normalized_softmax": (losses.NormalizedSoftmaxLoss(classes, dim, 0.05), None),
+        "proxy_nca": (losses.ProxyNCALoss(classes, dim, softmax_scale=9), None),
+        "proxy_anchor": (losses.ProxyAnchorLoss(classes, dim, 0.1, 32), None),
+        "arc_face": (
+            losses.ArcFaceLoss(classes, dim, margin=float(np.degrees(0.5)), scale=64),
+            None,
+        ),
+        "cos_face": (losses.CosFaceLoss(classes, dim, margin=0.35, scale=64), None),
+        "soft_triple": (
+            losses.SoftTripleLoss(
+                classes,
+                dim,
+                centers_per_class=10,
+                la=20,
+                gamma=0.1,
+                margin=0.01,
+                weight_regularizer=regularizers.SparseCentersRegularizer(classes, 10),
+                weight_reg_weight=0.2,
+            ),
+            None,
+        ),
+    }
+
+
+def in_torch(loss, miner, labels, x):
+    """A function of no arguments: one forward and backward pass."""
+    import torch
+
+    labels = torch.from_numpy(labels.numpy())
+    x = torch.from_numpy(x.numpy()).requires_grad_()
+
+    def step():
+        x.grad = None
+        loss.zero_grad(set_to_none=True)
+        loss(x, labels, miner(x, labels) if miner else None).backward()
+        return x.grad
+
+    return step
+
+
+def made(row, classes, dim):
+    """A loss of ours with variables for the weights that it may have."""
+    name, settings = LOSS_ROWS[row]
+    by_class = {"num_classes": classes} if issubclass(LOSSES[name], ClassLoss) else {}
+    loss = LOSSES[name](**settings, **by_class)
+    keras.utils.set_random_seed(0)
+    variables = {
+        key: tf.Variable(initializer(shape))
+        for key, (shape, initializer) in loss.weight_specs(dim).items()
+    }
+    loss.attach(variables)
+    return loss, list(variables.values())
+
+
+def with_gradient(loss, variables=()):
     def step(labels, x):
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = tf.reduce_mean(loss(labels, x))
-        return value, tape.gradient(value, x)
+        return tape.gradient(value, [x, *variables])
 
     return step
 
@@ -59,49 +186,120 @@ def batch(size, dim):
     return tf.constant(np.repeat(np.arange(size // 4), 4)), tf.constant(x)
 
 
-def medians(functions, arguments, seconds):
+def medians(functions, seconds):
     """Median milliseconds of each, taking turns so that a noisy machine is noisy for all."""
     for function in functions.values():
-        function(*arguments)
+        function()
     times = {name: [] for name in functions}
     until = time.perf_counter() + seconds
-    while time.perf_counter() < until or min(map(len, times.values())) < 7:
+    # The slowest peers take seconds a step: three of those are enough.
+    while time.perf_counter() < until or min(map(len, times.values())) < 3:
         for name, function in functions.items():
             start = time.perf_counter()
-            function(*arguments)[1].numpy()
+            function()[0].numpy()
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def times(rows, size, dim, seconds, largest_peer):
+    """Print the table of one batch size."""
+    labels, x = batch(size, dim)
+
+    def of(function):
+        return lambda: function(labels, x)
+
+    peers = counterparts(size // 4, dim) if size <= largest_peer else {}
+    functions = {
+        ("three products", "graph"): of(tf.function(products)),
+        ("three products", "XLA"): of(tf.function(products, jit_compile=True)),
+    }
+    if "margin_discriminate" in rows:
+        functions["plain eager", "graph"] = of(with_gradient(plain_eager))
+    base = medians(functions, seconds)
+    print(f"\nB = {size}{'graph ms':>39}{'x products':>12}{'XLA ms':>10}{'x products':>12}", end="")
+    print(f"{'PML ms':>10}{'PML/graph':>11}{'PML/XLA':>9}" if peers else "")
+    for name in ("three products", "plain eager"):
+        if (name, "graph") in base:
+            xla = base.get((name, "XLA"))
+            print(f"  {name:<32}{base[name, 'graph']:>10.2f}", end="")
+            print(f"{'':>12}{xla:>10.2f}" if xla else "")
+    for row in rows:
+        loss, variables = made(row, size // 4, dim)
+        step = with_gradient(loss, variables)
+        functions = {
+            "graph": of(tf.function(step)),
+            "XLA": of(tf.function(step, jit_compile=True)),
+        }
+        if row in peers:
+            step = in_torch(*peers[row], labels, x)
+            functions["PML"] = lambda step=step: [step()]
+        found = medians(functions, seconds)
+        print(f"  {row:<32}", end="")
+        for mode in ("graph", "XLA"):
+            ratio = found[mode] / base["three products", mode]
+            print(f"{found[mode]:>10.2f}{ratio:>12.1f}", end="")
+        if row in peers:
+            peer = found["PML"]
+            print(f"{peer:>10.2f}{peer / found['graph']:>11.1f}{peer / found['XLA']:>9.1f}", end="")
+        print(flush=True)
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
+
+
+def memory_of(row, mode, size, dim):
+    """Megabytes that a loss adds to the peak of this process, over the products."""
+    labels, x = batch(size, dim)
+    products(labels, x)
+    before = peak()
+    step = tf.function(with_gradient(*made(row, size // 4, dim)), jit_compile=mode == "XLA")
+    for _ in range(3):
+        step(labels, x)[0].numpy()
+    return peak() - before
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=10, help="per batch size")
-    options = parser.parse_args()
-    print(
-        f"{machine()}, Python {platform.python_version()}, TensorFlow {tf.__version__}, "
-        f"Keras {keras.__version__}; D = {options.dim}, 4 images a class; "
-        "milliseconds forward + backward, and as a multiple of the three products in the same mode "
-        "(eager: graph)"
+    parser.add_argument("--seconds", type=float, default=4, help="per row")
+    parser.add_argument("--rows", nargs="+", choices=list(LOSS_ROWS), default=list(LOSS_ROWS))
+    parser.add_argument(
+        "--largest-peer", type=int, default=512, help="batch beyond which the peer is left out"
     )
+    parser.add_argument("--memory", action="store_true", help="memory at B = 2048 instead of time")
+    parser.add_argument("--memory-of", nargs=2, metavar=("ROW", "MODE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        print(memory_of(*options.memory_of, 2048, options.dim))
+        return
+    versions = f"Python {platform.python_version()}, TensorFlow {tf.__version__}"
+    for name in ("torch", "pytorch_metric_learning"):
+        if importlib.util.find_spec(name):
+            versions += f", {name} {importlib.import_module(name).__version__}"
+    print(
+        f"{machine()}, {versions}, Keras {keras.__version__}; D = {options.dim}, 4 images a class"
+    )
+    if options.memory:
+        print(f"\nMegabytes added at B = 2048{'graph':>17}{'XLA':>8}")
+        for row in options.rows:
+            added = [
+                float(
+                    subprocess.run(
+                        [sys.executable, __file__, "--memory-of", row, mode],
+                        capture_output=True,
+                        text=True,
+                        check=True,
+                    ).stdout.split()[-1]
+                )
+                for mode in ("graph", "XLA")
+            ]
+            print(f"  {row:<32}{added[0]:>10.0f}{added[1]:>8.0f}", flush=True)
+        return
+    print("Milliseconds forward + backward.")
     for size in options.batch_sizes:
-        functions = {
-            "three products, graph": tf.function(products),
-            "three products, XLA": tf.function(products, jit_compile=True),
-            "plain eager": with_gradient(plain_eager),
-        }
-        for name, settings in LOSS_ROWS.items():
-            # Labels go through `__call__` as in `fit`.
-            loss = LOSSES[name](**settings)
-            functions[f"{name}, graph"] = tf.function(with_gradient(loss))
-            functions[f"{name}, XLA"] = tf.function(with_gradient(loss), jit_compile=True)
-        found = medians(functions, batch(size, options.dim), options.seconds)
-        print(f"\nB = {size}")
-        for name, value in found.items():
-            mode = "XLA" if name.endswith("XLA") else "graph"
-            ratio = value / found[f"three products, {mode}"]
-            print(f"  {name:<32}{value:>10.2f} ms{ratio:>8.2f} x")
+        times(options.rows, size, options.dim, options.seconds, options.largest_peer)
 
 
 if __name__ == "__main__":

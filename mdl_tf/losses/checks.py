@@ -1,0 +1,200 @@
+"""What comes into a loss: settings, labels and embeddings, refused with one clear message each."""
+
+import math
+import numbers
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+# Keras hands class indices over as float32, which is exact below.
+MOST_CLASSES = 2**24
+
+
+def check_number(name, value, *, least=None, above=None, below=None):
+    """Refuse a setting that is no finite number in its range.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was received.
+        least: smallest value allowed. Defaults to `None`.
+        above: bound that the value must exceed. Defaults to `None`.
+        below: bound that the value must stay under. Defaults to `None`.
+
+    Raises:
+        ValueError: if it is no number or out of range.
+    """
+    # NumPy's numbers are Real too; True is one to Python, not to a user.
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    rule = "a number"
+    if least is not None:
+        rule, fits = f"{rule}, at least {least}", fits and value >= least
+    if above is not None:
+        rule, fits = f"{rule} above {above}", fits and value > above
+    if below is not None:
+        rule, fits = f"{rule}, below {below}", fits and value < below
+    if not fits:
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+
+
+def check_count(name, value, *, least=1, below=None):
+    """Refuse a setting that is no integer in its range.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was received.
+        least: smallest value allowed. Defaults to `1`.
+        below: bound that the value must stay under. Defaults to `None`.
+
+    Raises:
+        ValueError: if it is no integer or out of range.
+    """
+    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
+    rule = f"an integer, at least {least}"
+    if below is not None:
+        rule, fits = f"{rule} and below {below}", fits and value < below
+    if not fits:
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+
+
+def check_choice(name, value, choices):
+    """Refuse a setting that is not one of its choices.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was received.
+        choices: the values allowed.
+
+    Raises:
+        ValueError: if it is another one.
+    """
+    choices = tuple(choices)
+    # 1 == True to Python, not to a user.
+    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+
+
+def check_batch(labels, embeddings):
+    """Labels and embeddings as tensors of a shape and type that a loss can use.
+
+    Args:
+        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`.
+
+    Returns:
+        labels `(B,)` int64 and embeddings `(B, D)` in float32, or in float64 if they came so.
+
+    Raises:
+        ValueError: for labels that are one-hot or no integers, ranks that are wrong or not known,
+            and lengths that statically differ.
+    """
+    labels = ops.convert_to_tensor(labels)
+    embeddings = ops.convert_to_tensor(embeddings)
+    shape, dtype = _static_shape(labels), keras.backend.standardize_dtype(labels.dtype)
+    if shape is None or not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
+        hint = ""
+        if shape is None:
+            # A compiled train step that meets labels of two ranks gives up on knowing the rank.
+            hint = " If another `fit` had labels of another rank, `compile` again."
+        elif len(shape) == 2:
+            hint = " One-hot labels? Pass `argmax(labels, axis=-1)`."
+        raise ValueError(
+            "`labels` (`y_true`) must be integer class ids of shape `(B,)` or `(B, 1)`."
+            f"{hint} Received: labels with shape={_shown(shape)}"
+        )
+    # Under a distribution strategy Keras builds a model with the mean of the replicas' labels.
+    if "int" not in dtype and not tf.distribute.in_cross_replica_context():
+        raise ValueError(
+            "`labels` (`y_true`) must be integer class ids; floats merge ids above 2^24. "
+            f"Received: labels with dtype={dtype}"
+        )
+    width = _static_shape(embeddings)
+    if width is None or len(width) != 2:
+        raise ValueError(
+            "`embeddings` (`y_pred`) must have shape `(B, D)`. "
+            f"Received: embeddings with shape={_shown(width)}"
+        )
+    embedding_dtype = keras.backend.standardize_dtype(embeddings.dtype)
+    if "float" not in embedding_dtype:
+        raise ValueError(
+            "`embeddings` (`y_pred`) must be floats. "
+            f"Received: embeddings with dtype={embedding_dtype}"
+        )
+    if None not in (shape[0], width[0]) and shape[0] != width[0]:
+        raise ValueError(
+            "`labels` and `embeddings` must have the same length. "
+            f"Received: labels with shape={_shown(shape)}, "
+            f"embeddings with shape={_shown(width)}"
+        )
+    labels = ops.cast(ops.reshape(labels, (-1,)), "int64")
+    return labels, ops.cast(embeddings, "float64" if embedding_dtype == "float64" else "float32")
+
+
+def _static_shape(tensor):
+    """The shape with None for unknown lengths, or None if not even the rank is known."""
+    try:
+        return tuple(tensor.shape)
+    except ValueError:  # what TensorFlow says of an unknown rank
+        return None
+
+
+def _shown(shape):
+    return "unknown" if shape is None else tuple(shape)
+
+
+def check_weights(name, weights, embeddings, rank=2):
+    """Weights of a loss as a tensor whose vectors are as long as the embeddings.
+
+    Args:
+        name: of the argument, for the message.
+        weights: floats, shape `(C, D)`, or `(C, K, D)` with rank 3.
+        embeddings: shape `(B, D)`.
+        rank: 2 or 3. Defaults to `2`.
+
+    Returns:
+        The weights as a tensor.
+
+    Raises:
+        ValueError: for another rank or length.
+    """
+    weights = ops.convert_to_tensor(weights)
+    shape, dim = tuple(weights.shape), embeddings.shape[1]
+    fits = len(shape) == rank and shape[0] >= 2 and (dim is None or shape[-1] == dim)
+    if not fits:
+        axes = "(C, D)" if rank == 2 else "(C, K, D)"
+        raise ValueError(
+            f"`{name}` must have shape `{axes}`, C at least 2 and D that of the embeddings. "
+            f"Received: {name} with shape={shape}, embeddings with D={dim}"
+        )
+    return weights
+
+
+def class_indices(labels, num_classes):
+    """Labels that are indices of classes; others are refused as loudly as each mode allows.
+
+    Args:
+        labels: integers, shape `(B,)`.
+        num_classes: C, how many classes there are.
+
+    Returns:
+        labels int32, -1 in place of those out of range, and a float32 `(B,)` to add to the losses:
+        0, or NaN for a label out of range. In a graph an assertion stops at those first; XLA drops
+        assertions, so there the loss becomes NaN.
+
+    Raises:
+        ValueError: eagerly, if a label is not in `[0, C)`.
+    """
+    labels = ops.cast(labels, "int64")
+    in_range = ops.logical_and(labels >= 0, labels < num_classes)
+    rule = f"`labels` must be class indices, at least 0 and below num_classes={num_classes}."
+    if tf.executing_eagerly():
+        if not bool(ops.all(in_range)):
+            wrong = int(labels[ops.argmin(ops.cast(in_range, "int32"))])
+            raise ValueError(f"{rule} Received: {wrong} among the labels")
+    else:
+        smallest, largest = ops.min(labels), ops.max(labels)
+        received = [f"{rule} Received: labels from", smallest, "to", largest]
+        with tf.control_dependencies([tf.debugging.Assert(ops.all(in_range), received)]):
+            in_range = tf.identity(in_range)
+    kept = ops.cast(ops.where(in_range, labels, -1), "int32")
+    return kept, ops.where(in_range, 0.0, float("nan"))

@@ -1,0 +1,84 @@
+"""What the losses with a vector for each training class share: labels, weights, cosines."""
+
+import keras
+from keras import ops
+
+from mdl_tf.distances import cosine_similarity
+from mdl_tf.losses.base import MetricLoss
+from mdl_tf.losses.checks import (
+    MOST_CLASSES,
+    check_batch,
+    check_count,
+    check_weights,
+    class_indices,
+)
+
+
+def cosines_to_classes(labels, embeddings, proxies):
+    """Cosines between images and the proxies of the classes, and which proxy is each image's own.
+
+    Args:
+        labels: class indices, integers, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`.
+        proxies: a vector for each class, shape `(C, D)`.
+
+    Returns:
+        cosines `(B, C)`; targets, a mask `(B, C)`, True at each image's own class; and refused
+        `(B,)`, to add to the losses: 0, or NaN where a label is no class index and no error could
+        be raised.
+
+    Raises:
+        ValueError: for labels or shapes that do not fit.
+    """
+    labels, embeddings = check_batch(labels, embeddings)
+    proxies = check_weights("proxies", proxies, embeddings)
+    targets, refused = own_class(labels, proxies.shape[0], embeddings.dtype)
+    return cosine_similarity(embeddings, proxies), targets, refused
+
+
+def own_class(labels, num_classes, dtype):
+    """Mask of each image's own class `(B, C)`, and what refuses other labels, as above."""
+    indices, refused = class_indices(labels, num_classes)
+    classes = ops.arange(num_classes, dtype="int32")
+    return ops.equal(indices[:, None], classes[None, :]), ops.cast(refused, dtype)
+
+
+def cross_entropy(logits, targets):
+    """`-log softmax` at the target of each row.
+
+    Args:
+        logits: shape `(B, C)`.
+        targets: mask with one True a row, shape `(B, C)`.
+
+    Returns:
+        Shape `(B,)`.
+    """
+    return ops.logsumexp(logits, axis=1) - at_target(logits, targets)
+
+
+def at_target(values, targets):
+    """The value of each row where the mask is True, shape `(B,)`."""
+    return ops.sum(ops.where(targets, values, 0.0), axis=1)
+
+
+class ClassLoss(MetricLoss):
+    """Base of the losses with a proxy for each class: `MetricModel(embedder, loss)` trains them.
+
+    Args:
+        num_classes: C, how many classes the labels 0 to C - 1 have, at least 2 and below 2^24.
+        settings: the keyword arguments of the function.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings that are not allowed.
+    """
+
+    def __init__(self, num_classes, settings, **options):
+        check_count("num_classes", num_classes, least=2, below=MOST_CLASSES)
+        super().__init__(settings, num_classes=num_classes, **options)
+
+    def weight_specs(self, embedding_dim):
+        # About unit length: the learning rate then means the same at every D. Only the direction
+        # enters the loss.
+        spread = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
+        return {"proxies": ((self.num_classes, embedding_dim), spread)}

@@ -1,0 +1,138 @@
+"""Lifted structure losses: a positive pair against the negatives of both its ends."""
+
+import keras
+from keras import ops
+
+from mdl_tf.distances import DISTANCES
+from mdl_tf.losses.base import MetricLoss
+from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, spread, valid_anchors
+from mdl_tf.pairs import pair_masks
+
+
+def _check(margin, distance):
+    check_number("margin", margin, least=0)
+    check_choice("distance", distance, DISTANCES)
+
+
+def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
+    """Lifted structure loss of each anchor of a batch.
+
+    With D the distances, N_i the negatives of image i:
+
+        J_ij = D_ij + log(sum_{k in N_i} exp(margin - D_ik) + sum_{k in N_j} exp(margin - D_jk))
+        loss = mean over the positive pairs of max(0, J_ij)^2 / 2
+
+    Args:
+        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, not normalised here (but for the cosine).
+        margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
+        distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
+        term of a positive pair is shared evenly by its two images. All 0 if there is no positive
+        pair that has negatives.
+
+    Raises:
+        ValueError: for one-hot or float labels, wrong or unknown ranks, lengths that statically
+            differ, and settings other than the above.
+
+    Source: Song, Xiang, Jegelka, Savarese, "Deep Metric Learning via Lifted Structured Feature
+    Embedding", CVPR 2016. Paper settings: the defaults, on embeddings that are not normalised
+    (`l2_normalize=False`). Known: on unit vectors, whose distances end at 2, the sum over the many
+    negatives of a batch keeps all terms active and the loss far above 0.
+    """
+    _check(margin, distance)
+    labels, embeddings = check_batch(labels, embeddings)
+    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
+    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    has_negative = ops.any(negatives, axis=1)
+    # Both images of a positive pair have the same negatives: either both have some or neither.
+    pairs = ops.logical_and(positives, has_negative[:, None])
+    push = ops.where(has_negative, log_sum_exp(margin - distances, negatives), 0.0)  # (B,)
+    # log(e^a + e^b) = a + log(1 + e^(b - a)); by `maximum` its gradient would be wrong at a = b.
+    both = push[:, None] + ops.softplus(push[None, :] - push[:, None])  # (B,) -> (B, B)
+    terms = ops.where(pairs, ops.relu(distances + both), 0.0)
+    return spread(ops.sum(terms * terms, axis=1) / 2, count(pairs, terms.dtype))
+
+
+def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
+    """Generalized lifted structure loss of each anchor of a batch.
+
+    With D the distances, P_i the positives and N_i the negatives of anchor i:
+
+        l_i = max(0, log sum_p exp(D_ip) + log sum_n exp(margin - D_in))
+
+    Args:
+        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, not normalised here (but for the cosine).
+        margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
+        distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
+        that have a positive and a negative, 0 for the others, so that the plain mean is the mean
+        over those V. All 0 if there are none.
+
+    Raises:
+        ValueError: for one-hot or float labels, wrong or unknown ranks, lengths that statically
+            differ, and settings other than the above.
+
+    Source: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
+    2017, equation 6. Paper settings: embeddings that are not normalised, margins 0.1 to 1. It is
+    `margin_discriminate_loss(form="hinge", sharpness=1.0)`, kept under its own name for
+    comparisons. Known: as soft as it is, on unit vectors every anchor stays active.
+    """
+    _check(margin, distance)
+    labels, embeddings = check_batch(labels, embeddings)
+    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
+    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    valid = valid_anchors(positives, negatives)
+    pull = ops.where(valid, log_sum_exp(distances, positives), 0.0)  # (B, B) -> (B,)
+    push = ops.where(valid, log_sum_exp(margin - distances, negatives), 0.0)
+    return mean_over_valid(ops.relu(pull + push), valid)
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class LiftedStructureLoss(MetricLoss):
+    """Lifted structure loss, for `model.compile(loss=LiftedStructureLoss())`.
+
+    See `lifted_structure_loss` for the formula, what is averaged, and the source.
+
+    Args:
+        margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
+        distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(lifted_structure_loss)
+    check = staticmethod(_check)
+
+    def __init__(self, margin=1.0, distance="euclidean", **options):
+        super().__init__({"margin": margin, "distance": distance}, **options)
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class GeneralizedLiftedStructureLoss(MetricLoss):
+    """Generalized lifted structure loss, for `compile(loss=GeneralizedLiftedStructureLoss())`.
+
+    See `generalized_lifted_structure_loss` for the formula, what is averaged, and the source.
+
+    Args:
+        margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
+        distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(generalized_lifted_structure_loss)
+    check = staticmethod(_check)
+
+    def __init__(self, margin=1.0, distance="euclidean", **options):
+        super().__init__({"margin": margin, "distance": distance}, **options)

@@ -1,0 +1,86 @@
+"""The N-pair loss: one positive against one image of every other class, by dot products."""
+
+import keras
+from keras import ops
+
+from mdl_tf.losses.base import MetricLoss
+from mdl_tf.losses.checks import check_batch, check_number
+from mdl_tf.losses.rows import log_sum_exp, mean_over_valid
+from mdl_tf.pairs import pair_masks
+
+
+def _check(l2):
+    check_number("l2", l2, least=0)
+
+
+def n_pairs_loss(labels, embeddings, *, l2=0.001):
+    """N-pair loss (N-pair-mc) of each anchor of a batch.
+
+    The images of each class form pairs in the order of the batch: the first is an anchor and the
+    second its positive, the third an anchor and the fourth its positive, and so on; a last odd one
+    is left out. An anchor meets the positives z_j of the same round, one of each class:
+
+        l_a = log(1 + sum_{j != a} exp(x_a . z_j - x_a . z_a)) + l2 (|x_a|^2 + |z_a|^2) / 2
+
+    Two images a class are the batch of the paper; four make two such batches at once.
+
+    Args:
+        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, not normalised here: the loss is made for embeddings of
+            any length.
+        l2: weight of the mean squared length of the paired embeddings, at least 0; a constant, with
+            no effect, on unit vectors. Defaults to `0.001`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_a` for the V anchors
+        that have a positive and meet another class, 0 for all other images, so that the plain mean
+        is the mean over those V. All 0 if there are none.
+
+    Raises:
+        ValueError: for one-hot or float labels, wrong or unknown ranks, lengths that statically
+            differ, and settings other than the above.
+
+    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NeurIPS
+    2016. Paper settings: two images a class, embeddings that are not normalised
+    (`l2_normalize=False`); the default `l2` is that of TensorFlow's former
+    `npairs_loss(reg_lambda=0.002)`. Known: on unit vectors the dot products end at 1, and the loss
+    cannot come near 0.
+    """
+    _check(l2)
+    labels, embeddings = check_batch(labels, embeddings)
+    similarities = ops.matmul(embeddings, ops.transpose(embeddings))  # (B, D) -> (B, B)
+    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    index = ops.arange(ops.shape(labels)[0])
+    earlier = ops.logical_and(positives, index[None, :] < index[:, None])
+    rank = ops.sum(ops.cast(earlier, "int32"), axis=1)  # (B,), position within the class
+    met = ops.equal(rank[None, :], rank[:, None] + 1)  # (B, B), where the row is an anchor
+    met = ops.logical_and(met, ops.equal(rank % 2, 0)[:, None])
+    own, others = ops.logical_and(met, positives), ops.logical_and(met, negatives)
+    counts = ops.logical_and(ops.any(own, axis=1), ops.any(others, axis=1))
+
+    log_sum = ops.where(counts, log_sum_exp(similarities, met), 0.0)
+    to_own = ops.sum(ops.where(own, similarities, 0.0), axis=1)
+    squared = ops.sum(embeddings * embeddings, axis=1)
+    squared_of_own = ops.sum(ops.where(own, squared[None, :], 0.0), axis=1)
+    return mean_over_valid(log_sum - to_own + l2 * (squared + squared_of_own) / 2, counts)
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class NPairsLoss(MetricLoss):
+    """N-pair loss, for `model.compile(loss=NPairsLoss())`.
+
+    See `n_pairs_loss` for the formula, what is averaged, and the source.
+
+    Args:
+        l2: weight of the mean squared length of the paired embeddings. Defaults to `0.001`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(n_pairs_loss)
+    check = staticmethod(_check)
+
+    def __init__(self, l2=0.001, **options):
+        super().__init__({"l2": l2}, **options)

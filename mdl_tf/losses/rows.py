@@ -1,0 +1,80 @@
+"""Reductions over the positives and the negatives of each anchor, `(B, B) -> (B,)`.
+
+All in memory that grows with B^2; no triplet is ever written down.
+"""
+
+from keras import ops
+
+
+def valid_anchors(positives, negatives):
+    """Whether each anchor has at least one positive and one negative, shape `(B,)`."""
+    return ops.logical_and(ops.any(positives, axis=1), ops.any(negatives, axis=1))
+
+
+def farthest_and_nearest(distances, positives, negatives):
+    """The farthest positive and the nearest negative of each anchor.
+
+    Args:
+        distances: shape `(B, B)`.
+        positives: mask, shape `(B, B)`.
+        negatives: mask, shape `(B, B)`.
+
+    Returns:
+        Farthest, nearest `(B,)`, both 0 for anchors that lack a positive or a negative, and the
+        mask of those that do not, `(B,)`.
+    """
+    valid = valid_anchors(positives, negatives)
+    farthest = ops.max(ops.where(positives, distances, -float("inf")), axis=1)
+    nearest = ops.min(ops.where(negatives, distances, float("inf")), axis=1)
+    return ops.where(valid, farthest, 0.0), ops.where(valid, nearest, 0.0), valid
+
+
+def log_sum_exp(values, mask):
+    """Logarithm of the sum of exponentials over the masked entries of each row.
+
+    Args:
+        values: finite where the mask is True, shape `(N, M)`.
+        mask: booleans, shape `(N, M)`.
+
+    Returns:
+        Shape `(N,)`; minus infinity, with gradient 0, for a row without entries.
+    """
+    masked = ops.where(mask, values, -float("inf"))
+    largest = ops.max(masked, axis=1)
+    present = largest > -float("inf")
+    # It only keeps the exponentials in range, the value does not depend on it.
+    largest = ops.stop_gradient(ops.where(present, largest, 0.0))
+    total = ops.where(present, ops.sum(ops.exp(masked - largest[:, None]), axis=1), 1.0)
+    return ops.where(present, largest + ops.log(total), -float("inf"))
+
+
+def count(mask, dtype):
+    """How many entries are True, as a float."""
+    return ops.sum(ops.cast(mask, dtype))
+
+
+def spread(rows, terms):
+    """Losses whose plain mean over the batch is the mean over the terms that make up the rows.
+
+    Args:
+        rows: sum of the terms of each anchor, shape `(B,)`.
+        terms: how many terms are averaged, a scalar float.
+
+    Returns:
+        `B / terms * rows`, shape `(B,)`; all 0 if there are no terms, as the rows are.
+    """
+    size = ops.cast(ops.shape(rows)[0], rows.dtype)
+    return rows * (size / ops.maximum(terms, 1))
+
+
+def mean_over_valid(values, valid):
+    """Values whose plain mean over the batch is the mean over the valid anchors.
+
+    Args:
+        values: a term per anchor, shape `(B,)`; finite where not valid too.
+        valid: booleans, shape `(B,)`.
+
+    Returns:
+        `B / V * values` where valid, else 0, shape `(B,)`; with V = 0 all 0.
+    """
+    return spread(ops.where(valid, values, 0.0), count(valid, values.dtype))

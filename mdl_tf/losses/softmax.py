@@ -1,0 +1,200 @@
+"""Softmax losses on cosines: classify the training classes, each by one vector on the sphere."""
+
+import math
+
+import keras
+from keras import ops
+
+from mdl_tf.losses.checks import check_number
+from mdl_tf.losses.class_base import ClassLoss, at_target, cosines_to_classes, cross_entropy
+
+
+def _check_normalized(temperature):
+    check_number("temperature", temperature, above=0)
+
+
+def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
+    """Normalised softmax loss of each image of a batch.
+
+    With c the cosines to the proxies, y the image's own class, T the temperature:
+
+        l_i = -log(exp(c_iy / T) / sum_z exp(c_iz / T))
+
+    Args:
+        labels: class indices, integers 0 to C - 1, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, of any length: the cosine normalises.
+        proxies: a vector for each class, of any length, shape `(C, D)`.
+        temperature: T, above 0. Defaults to `0.05`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
+        image counts.
+
+    Raises:
+        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+            loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
+            above.
+
+    Source: Zhai, Wu, "Classification is a Strong Baseline for Deep Metric Learning", BMVC 2019.
+    Paper settings: the defaults, with layer normalisation before the embedding and balanced
+    batches.
+    """
+    _check_normalized(temperature)
+    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
+    return cross_entropy(cosines / temperature, targets) + refused
+
+
+def _check_cos_face(margin, scale):
+    check_number("margin", margin, least=0)
+    check_number("scale", scale, above=0)
+
+
+def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
+    """CosFace loss (large margin cosine loss) of each image of a batch.
+
+    With c the cosines to the proxies, y the image's own class:
+
+        l_i = -log(exp(scale (c_iy - margin))
+                   / (exp(scale (c_iy - margin)) + sum_{z != y} exp(scale c_iz)))
+
+    Args:
+        labels: class indices, integers 0 to C - 1, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, of any length: the cosine normalises.
+        proxies: a vector for each class, of any length, shape `(C, D)`.
+        margin: taken off the cosine to the own class, at least 0. Defaults to `0.35`.
+        scale: above 0. Defaults to `64.0`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
+        image counts.
+
+    Raises:
+        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+            loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
+            above.
+
+    Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018.
+    Paper settings: the defaults, for faces.
+    """
+    _check_cos_face(margin, scale)
+    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
+    logits = scale * (cosines - margin * ops.cast(targets, cosines.dtype))
+    return cross_entropy(logits, targets) + refused
+
+
+def _check_arc_face(margin, scale):
+    check_number("margin", margin, least=0, below=3.141)
+    check_number("scale", scale, above=0)
+
+
+def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
+    """ArcFace loss (additive angular margin) of each image of a batch.
+
+    With theta the angles to the proxies, y the image's own class:
+
+        t_i = cos(theta_iy + margin)                      if theta_iy + margin <= pi
+              cos(theta_iy) - margin sin(margin)          else
+        l_i = -log(exp(scale t_i) / (exp(scale t_i) + sum_{z != y} exp(scale cos(theta_iz))))
+
+    Args:
+        labels: class indices, integers 0 to C - 1, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, of any length: the cosine normalises.
+        proxies: a vector for each class, of any length, shape `(C, D)`.
+        margin: added to the angle to the own class, in radians, at least 0 and below pi. Defaults
+            to `0.5`.
+        scale: above 0. Defaults to `64.0`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
+        image counts. At an angle of 0, where the sine has no derivative, its gradient is taken
+        as 0.
+
+    Raises:
+        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+            loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
+            above.
+
+    Source: Deng, Guo, Xue, Zafeiriou, "ArcFace: Additive Angular Margin Loss for Deep Face
+    Recognition", CVPR 2019; the continuation beyond pi is that of the authors' code. Paper
+    settings: the defaults, for faces.
+    """
+    _check_arc_face(margin, scale)
+    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
+    own = at_target(cosines, targets)  # (B, C) -> (B,)
+    squared_sine = 1 - own * own
+    # The gradient of the root is infinite at 0, and an infinity stays one through a later mask.
+    # Below the rounding of the cosine there is no angle left to tell.
+    resolvable = squared_sine > (1e-14 if "64" in str(cosines.dtype) else 1e-7)
+    sine = ops.where(resolvable, ops.sqrt(ops.where(resolvable, squared_sine, 1.0)), 0.0)
+    moved = own * math.cos(margin) - sine * math.sin(margin)
+    moved = ops.where(own >= -math.cos(margin), moved, own - margin * math.sin(margin))
+    logits = scale * ops.where(targets, moved[:, None], cosines)
+    return cross_entropy(logits, targets) + refused
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class NormalizedSoftmaxLoss(ClassLoss):
+    """Normalised softmax loss, for `MetricModel(embedder, NormalizedSoftmaxLoss(num_classes))`.
+
+    See `normalized_softmax_loss` for the formula, what is averaged, and the source.
+
+    Args:
+        num_classes: C; labels are 0 to C - 1.
+        temperature: T, above 0. Defaults to `0.05`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(normalized_softmax_loss)
+    check = staticmethod(_check_normalized)
+
+    def __init__(self, num_classes, temperature=0.05, **options):
+        super().__init__(num_classes, {"temperature": temperature}, **options)
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class CosFaceLoss(ClassLoss):
+    """CosFace loss, for `MetricModel(embedder, CosFaceLoss(num_classes))`.
+
+    See `cos_face_loss` for the formula, what is averaged, and the source.
+
+    Args:
+        num_classes: C; labels are 0 to C - 1.
+        margin: taken off the cosine to the own class. Defaults to `0.35`.
+        scale: above 0. Defaults to `64.0`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(cos_face_loss)
+    check = staticmethod(_check_cos_face)
+
+    def __init__(self, num_classes, margin=0.35, scale=64.0, **options):
+        super().__init__(num_classes, {"margin": margin, "scale": scale}, **options)
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class ArcFaceLoss(ClassLoss):
+    """ArcFace loss, for `MetricModel(embedder, ArcFaceLoss(num_classes))`.
+
+    See `arc_face_loss` for the formula, what is averaged, and the source.
+
+    Args:
+        num_classes: C; labels are 0 to C - 1.
+        margin: added to the angle to the own class, in radians. Defaults to `0.5`.
+        scale: above 0. Defaults to `64.0`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(arc_face_loss)
+    check = staticmethod(_check_arc_face)
+
+    def __init__(self, num_classes, margin=0.5, scale=64.0, **options):
+        super().__init__(num_classes, {"margin": margin, "scale": scale}, **options)

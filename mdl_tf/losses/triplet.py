@@ -1,0 +1,190 @@
+"""Triplet losses: each positive closer than a negative, over all, semi-hard or hardest triplets.
+
+A hinge is linear where it is active. So a sum over triplets is `sum_ij W_ij D_ij` with weights that
+count in how many active triplets a pair stands, and only the counting looks at triplets: for one
+positive of every anchor at a time, without gradient, in `(B, B)` memory.
+"""
+
+import keras
+from keras import ops
+
+from mdl_tf.distances import DISTANCES
+from mdl_tf.losses.base import MetricLoss, local_ids
+from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, spread
+from mdl_tf.pairs import pair_masks
+
+MININGS = ("all", "semi_hard", "hard")
+
+
+def _check(margin, mining, distance, soft):
+    check_number("margin", margin, least=0)
+    check_choice("mining", mining, MININGS)
+    check_choice("distance", distance, DISTANCES)
+    check_choice("soft", soft, (True, False))
+    if soft and mining != "hard":
+        raise ValueError(
+            f"`soft` needs mining='hard', the softplus of all triplets does not factor. "
+            f"Received: soft=True, mining={mining!r}"
+        )
+
+
+def triplet_loss(
+    labels,
+    embeddings,
+    *,
+    margin=0.2,
+    mining="semi_hard",
+    distance="squared_euclidean",
+    soft=False,
+):
+    """Triplet loss of each anchor of a batch.
+
+    With D the distances, a an anchor, p one of its positives, n one of its negatives:
+
+        t(a, p, n) = max(0, margin + D_ap - D_an)
+
+        mining="all"        mean of t over the triplets with t > 0
+        mining="semi_hard"  mean of t(a, p, n) over the positive pairs (a, p), n the nearest
+                            negative farther than p; if there is none, the farthest negative
+        mining="hard"       mean over anchors of max(0, margin + max_p D_ap - min_n D_an)
+             soft=True      mean over anchors of log(1 + exp(margin + max_p D_ap - min_n D_an))
+
+    Args:
+        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
+        embeddings: floats, shape `(B, D)`, not normalised here (but for the cosine); the defaults
+            are for unit vectors.
+        margin: gap between positive and negative, at least 0, in the units of the distance.
+            Defaults to `0.2`.
+        mining: `"all"`, `"semi_hard"` or `"hard"`. Defaults to `"semi_hard"`.
+        distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to
+            `"squared_euclidean"`, as in FaceNet.
+        soft: softplus instead of the hinge, only with `mining="hard"`. Defaults to `False`.
+
+    Returns:
+        Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. A
+        triplet counts for its anchor. All 0 if the batch has no triplet, or with `"all"` no active
+        one. Time grows with B^2 times the images of the largest class, memory with B^2.
+
+    Raises:
+        ValueError: for one-hot or float labels, wrong or unknown ranks, lengths that statically
+            differ, and settings other than the above.
+
+    Source: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015 (semi-hard); Hermans, Beyer, Leibe,
+    "In Defense of the Triplet Loss for Person Re-Identification", 2017 (hard, all, soft). Paper
+    settings: FaceNet the defaults, with batches of 1,800; Hermans `mining="hard", soft=True,
+    margin=0.0, distance="euclidean"` on embeddings of any length. Known: `"hard"` with a hinge
+    tends to collapse everything to one point early in training, where it sticks at the margin; a
+    lower learning rate, `soft=True` or `"semi_hard"` help.
+    """
+    _check(margin, mining, distance, soft)
+    labels, embeddings = check_batch(labels, embeddings)
+    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
+    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    if mining == "hard":
+        farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
+        gap = margin + farthest - nearest
+        return mean_over_valid(ops.softplus(gap) if soft else ops.relu(gap), valid)
+
+    weights, active, pairs = _active_triplets(labels, distances, negatives, margin, mining)
+    rows = ops.sum(weights * distances, axis=1) + margin * active  # (B, B) -> (B,)
+    return spread(rows, ops.sum(active if mining == "all" else pairs))
+
+
+def _active_triplets(labels, distances, negatives, margin, mining):
+    """In how many active triplets each pair stands.
+
+    Returns:
+        Weights `(B, B)`: how often D_ij is added, as a positive distance, less how often it is
+        subtracted; the active triplets of each anchor `(B,)`; its positive pairs with a negative
+        `(B,)`. None of them has a gradient.
+    """
+    distances = ops.stop_gradient(distances)
+    dtype = distances.dtype
+    partner, images, most = _partners(labels)
+    index = ops.arange(ops.shape(labels)[0])
+    has_negative = ops.any(negatives, axis=1)
+
+    def add_positive(step, weights, active, pairs):
+        positive = partner(step)  # (B,), the step-th positive of each anchor
+        counts = ops.logical_and(step < images, has_negative)
+        at_positive = ops.equal(index[None, :], positive[:, None])  # (B, B)
+        to_positive = ops.sum(ops.where(at_positive, distances, 0.0), axis=1, keepdims=True)
+        if mining == "all":
+            chosen = ops.logical_and(negatives, distances < margin + to_positive)
+        else:
+            chosen = _semi_hard(distances, negatives, to_positive, index)
+            chosen = ops.logical_and(chosen, distances < margin + to_positive)
+        chosen = ops.cast(ops.logical_and(chosen, counts[:, None]), dtype)
+        triplets = ops.sum(chosen, axis=1)
+        weights = weights - chosen + ops.where(at_positive, triplets[:, None], 0.0)
+        return step + 1, weights, active + triplets, pairs + ops.cast(counts, dtype)
+
+    none = ops.zeros_like(distances[:, 0])
+    _, weights, active, pairs = ops.while_loop(
+        lambda step, *_: step < most,
+        add_positive,
+        (ops.ones((), "int32"), ops.zeros_like(distances), none, none),
+    )
+    return ops.stop_gradient(weights), ops.stop_gradient(active), ops.stop_gradient(pairs)
+
+
+def _semi_hard(distances, negatives, to_positive, index):
+    """Mask of the nearest negative beyond the positive, or of the farthest one if there is none."""
+    beyond = ops.logical_and(negatives, distances > to_positive)
+    nearest = ops.argmin(ops.where(beyond, distances, float("inf")), axis=1)
+    farthest = ops.argmax(ops.where(negatives, distances, -float("inf")), axis=1)
+    chosen = ops.where(ops.any(beyond, axis=1), nearest, farthest)
+    return ops.equal(index[None, :], ops.cast(chosen, index.dtype)[:, None])
+
+
+def _partners(labels):
+    """The positives of all anchors, one of each at a time.
+
+    Returns:
+        A function from a step in `[1, S)` to the index of the step-th image of each anchor's class,
+        counted from the anchor round the class, `(B,)` (any index where the class has no more);
+        how many images each anchor's class has, `(B,)`; and S, the largest of them.
+    """
+    ids = ops.cast(local_ids(labels), "int32")  # position of the class's first image when sorted
+    order = ops.cast(ops.argsort(ids), "int32")
+    images = ops.sum(ops.cast(ops.equal(ids[:, None], ids[None, :]), "int32"), axis=1)
+    offset = ops.cast(ops.argsort(order), "int32") - ids
+
+    def partner(step):
+        return ops.take(order, ids + (offset + step) % images)
+
+    return partner, images, ops.max(images)
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class TripletLoss(MetricLoss):
+    """Triplet loss, for `model.compile(loss=TripletLoss())`.
+
+    See `triplet_loss` for the formulas, what is averaged, and the source.
+
+    Args:
+        margin: gap between positive and negative, at least 0. Defaults to `0.2`.
+        mining: `"all"`, `"semi_hard"` or `"hard"`. Defaults to `"semi_hard"`.
+        distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to
+            `"squared_euclidean"`.
+        soft: softplus instead of the hinge, only with `mining="hard"`. Defaults to `False`.
+        **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
+
+    Raises:
+        ValueError: for settings other than the above.
+    """
+
+    function = staticmethod(triplet_loss)
+    check = staticmethod(_check)
+
+    def __init__(
+        self,
+        margin=0.2,
+        mining="semi_hard",
+        distance="squared_euclidean",
+        soft=False,
+        **options,
+    ):
+        settings = {"margin": margin, "mining": mining, "distance": distance, "soft": soft}
+        super().__init__(settings, **options)

@@ -1,0 +1,98 @@
+"""Keras optimizers with a learning-rate factor for some layers.
+
+Proxies are commonly trained at 100 times the learning rate of the network, a new embedding layer at
+10 times. Scaling gradients does not do that: Adam divides the scale out again. Here each update is
+made with the learning rate of its variable.
+"""
+
+import numbers
+
+import keras
+
+
+class LearningRateFactors:
+    """Mixin for any Keras optimizer: `class Lion(LearningRateFactors, keras.optimizers.Lion)`.
+
+    The factor multiplies what `update_step` receives as learning rate, schedules included, so it is
+    exact for Adam as for momentum. Weight decay, which Keras applies before that, keeps the plain
+    learning rate: a factor does not decay its layer faster.
+
+    Args:
+        *args: those of the optimizer.
+        learning_rate_factors: a dict from names to factors, at least 0. A name is that of a layer
+            or of a weight, one part of a variable's path, such as `"embedding"` or `"proxies"`; all
+            variables below get the factor. Others have 1. Defaults to `None`, no factors.
+        **options: those of the optimizer.
+
+    Raises:
+        ValueError: for factors that are no numbers of at least 0; and when the optimizer meets the
+            model, for a name that fits no variable, or two names that fit the same one.
+    """
+
+    def __init__(self, *args, learning_rate_factors=None, **options):
+        factors = dict(learning_rate_factors or {})
+        for name, factor in factors.items():
+            number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
+            if not (number and 0 <= factor < float("inf")):
+                raise ValueError(
+                    "`learning_rate_factors` must be numbers, at least 0. "
+                    f"Received: {name!r}: {factor!r}"
+                )
+        super().__init__(*args, **options)
+        self.learning_rate_factors = {str(k): float(v) for k, v in factors.items()}
+        self._factor_of_variable = []
+
+    def build(self, variables):
+        self._factor_of_variable = self._factors(variables)
+        super().build(variables)
+
+    def _factors(self, variables):
+        """The factor of each variable, in their order."""
+        fits = [
+            [name for name in self.learning_rate_factors if name in variable.path.split("/")]
+            for variable in variables
+        ]
+        for variable, names in zip(variables, fits, strict=True):
+            if len(names) > 1:
+                raise ValueError(
+                    "`learning_rate_factors` must have at most one name for each variable. "
+                    f"Received: {', '.join(names)} for {variable.path}"
+                )
+        unused = set(self.learning_rate_factors) - {names[0] for names in fits if names}
+        if unused:
+            parts = sorted({part for variable in variables for part in variable.path.split("/")})
+            raise ValueError(
+                "`learning_rate_factors` must have names of layers or weights that are trained. "
+                f"Received: {', '.join(sorted(unused))}. Known: {', '.join(parts)}"
+            )
+        return [self.learning_rate_factors[names[0]] if names else 1.0 for names in fits]
+
+    def update_step(self, gradient, variable, learning_rate):
+        # By index: under a distribution strategy this is one replica's variable, without a path.
+        factor = self._factor_of_variable[self._get_variable_index(variable)]
+        if factor != 1.0:
+            learning_rate = learning_rate * factor
+        return super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "learning_rate_factors": self.learning_rate_factors}
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class SGD(LearningRateFactors, keras.optimizers.SGD):
+    """`keras.optimizers.SGD` with `learning_rate_factors`, see `LearningRateFactors`."""
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class RMSprop(LearningRateFactors, keras.optimizers.RMSprop):
+    """`keras.optimizers.RMSprop` with `learning_rate_factors`, see `LearningRateFactors`."""
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class Adam(LearningRateFactors, keras.optimizers.Adam):
+    """`keras.optimizers.Adam` with `learning_rate_factors`, see `LearningRateFactors`."""
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class AdamW(LearningRateFactors, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with `learning_rate_factors`, see `LearningRateFactors`."""
