@@ -110,9 +110,7 @@ def unit(x):
     squared = ops.sum(x * x, axis=-1, keepdims=True)
     # Below this the reciprocal root, or its gradient, leaves the range of float32.
     nonzero = squared > 1e-24
-    return ops.where(nonzero, x, 0 * x) * ops.rsqrt(
-        ops.where(nonzero, squared, ops.ones_like(squared))
-    )
+    return x * ops.where(nonzero, ops.rsqrt(ops.where(nonzero, squared, 1.0)), 0.0)
 
 
 DISTANCES = {

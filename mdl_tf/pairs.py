@@ -1,5 +1,6 @@
-"""Who is whose positive, and who is whose negative: boolean masks from labels."""
+"""Who is whose positive, and who is whose negative, from labels alone."""
 
+import tensorflow as tf
 from keras import ops
 
 
@@ -18,3 +19,35 @@ def pair_masks(labels):
     index = ops.arange(ops.shape(labels)[0])
     oneself = ops.equal(index[:, None], index[None, :])
     return ops.logical_and(same, ops.logical_not(oneself)), ops.logical_not(same)
+
+
+def local_ids(labels):
+    """Ids of a batch's classes that any float type of 24 bits holds exactly.
+
+    Args:
+        labels: integers of any width, shape `(B,)`.
+
+    Returns:
+        Integers in `[0, B)`, shape `(B,)`, equal exactly where the labels are: the position of the
+        class's first image when the batch is sorted. In memory that grows with B.
+    """
+    # Not by `keras.ops`, whose search up to Keras 3.8 asks a symbolic tensor for its length.
+    return tf.searchsorted(tf.sort(labels), labels, side="left")
+
+
+def class_order(labels):
+    """The batch sorted by class, in memory that grows with B.
+
+    Args:
+        labels: integers of any width, shape `(B,)`.
+
+    Returns:
+        Four int32 tensors of shape `(B,)`: the indices of the images class by class, each in the
+        order of the batch; and of each image where its class begins there, how many images of its
+        class come before it, and how many images the class has.
+    """
+    ordered = tf.sort(labels)
+    first = tf.searchsorted(ordered, labels, side="left")
+    images = tf.searchsorted(ordered, labels, side="right") - first
+    order = tf.argsort(first, stable=True)
+    return order, first, tf.argsort(order) - first, images

@@ -64,6 +64,7 @@ def test_version_and_bare_command():
             ["train", "--loss-args", "{"],
             "`loss_args` must be a JSON object. Received: loss_args='{'",
         ),
+        (["train", "--loss", "triplets"], "`loss` must be one of margin_discriminate, contrastive"),
         (["train", "--resume", "nowhere"], "The run must be a folder with a config.json."),
         (["train", "--config", "nowhere.json"], "`config` must be a readable file. Received: "),
         (["train", "--dataset", "folder"], "`data_dir` must name the folder of images"),

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from mdl_tf import evaluation, train
-from mdl_tf.assemble import build_loss, build_model, build_optimizer
-from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf import cli, evaluation, train
+from mdl_tf.assemble import build_loss, build_model, build_optimizer, build_training_model
+from mdl_tf.config import LOSSES, ConfigError, TrainConfig
 from mdl_tf.losses import MarginDiscriminateLoss
 from mdl_tf.run_callbacks import RunCheckpoint
 from mdl_tf.runs import Run
@@ -137,7 +137,7 @@ def pictures(folder, names):
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
 
 
-def test_a_class_that_was_trained_on_never_gets_into_the_test(tmp_path):
+def test_a_class_that_was_trained_on_never_gets_into_the_test(tmp_path, monkeypatch, capsys):
     pictures(tmp_path / "photos", [f"m{i}" for i in range(12)])
     config, run = started(
         tmp_path / "runs",
@@ -148,6 +148,10 @@ def test_a_class_that_was_trained_on_never_gets_into_the_test(tmp_path):
     )
     train.train(config, run, report=lambda line: None)
     assert evaluation.evaluate_run(run, clustering=False)["classes"] == 6
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run.folder), "--data-dir", "photos", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == 6, "its own data by a relative path"
     pictures(tmp_path / "photos", ["a0", "a1", "a2"])  # now m5 would be a test class
     for again in (
         lambda: evaluation.evaluate_run(run),
@@ -239,6 +243,103 @@ def test_config_becomes_what_it_says():
     assert float(build_optimizer(TrainConfig(schedule="constant")).learning_rate) == (
         pytest.approx(3e-3)
     )
+
+
+# Settings that some losses need to be worth training, and where one is enough to see that they come
+# through.
+LOSS_ARGS = {
+    "triplet": {"mining": "all", "margin": 0.1},
+    "margin": {"learn_beta": True},
+    "soft_triple": {"centers_per_class": 2},
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
+    config, run = started(
+        tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False
+    )
+    kept = RunCheckpoint.on_epoch_end
+
+    def interrupt(self, epoch, logs=None):
+        kept(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, run, report=lambda line: None)
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
+    found = train.train(run.config, run, report=lambda line: None)
+    assert history(run)[:, 0].tolist() == [1, 2]
+    model = keras.saving.load_model(run.model, compile=False)
+    assert model.output_shape == (None, 8), "the embedder alone, whatever the loss"
+    again = evaluation.evaluate_run(run, clustering=False)
+    assert again["recall_at_1"] == pytest.approx(found["trained"]["recall_at_1"])
+
+
+def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_their_own():
+    config = TrainConfig(
+        **SMALL, loss="proxy_anchor", learning_rate_factors={"proxies": 100, "embedding": 10}
+    )
+    model = build_training_model(config, 7)
+    assert model.metric_loss.num_classes == 7
+    factors = dict(
+        zip(
+            [v.path for v in model.trainable_variables],
+            model.optimizer._factor_of_variable,
+            strict=True,
+        )
+    )
+    assert factors["loss_weights/proxies"] == 100
+    assert factors["embedding/kernel"] == factors["embedding/bias"] == 10
+    assert sorted(factors.values())[-4] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"loss": "proxy_nca", "loss_args": {"num_classes": 5}},
+            "`num_classes` must be at least the number of training classes, 7. "
+            "Received: num_classes=5",
+        ),
+        (
+            {"loss": "arc_face", "loss_args": {"scales": 5}},
+            "`loss_args` of loss='arc_face' may have the keys num_classes, margin, scale. "
+            "Received: 'scales'",
+        ),
+        (
+            {"loss": "triplet", "loss_args": {"mining": "easy"}},
+            "`loss_args`: `mining` must be one of ('all', 'semi_hard', 'hard'). "
+            "Received: mining='easy'",
+        ),
+        (
+            {"learning_rate_factors": {"proxies": 10}},
+            "must have names of layers or weights that are trained. Received: proxies. Known: ",
+        ),
+        (
+            {"learning_rate_factors": {"embedding": "10"}},
+            "`learning_rate_factors` must be numbers, at least 0. Received: 'embedding': '10'",
+        ),
+    ],
+)
+def test_settings_that_fit_no_loss_or_layer(settings, message):
+    with pytest.raises(ValueError) as raised:
+        build_training_model(TrainConfig(**{**SMALL, **settings}), 7)
+    assert message in str(raised.value)
+
+
+def test_margin_of_the_reports_is_one_between_euclidean_distances():
+    for loss, args, margin in (
+        ("margin_discriminate", {"margin": 0.3}, 0.3),
+        ("margin_discriminate", {"margin": 0.3, "distance": "cosine"}, 0.0),
+        ("triplet", {"margin": 0.3, "distance": "euclidean"}, 0.3),
+        ("triplet", {"margin": 0.3}, 0.0),
+        ("cos_face", {}, 0.0),
+        ("contrastive", {}, 0.0),
+    ):
+        config = TrainConfig(loss=loss, loss_args=args)
+        assert train._margin(loss, build_loss(config, 2)) == margin
 
 
 def test_cosine_schedule_rises_then_falls_to_nearly_nothing():

@@ -12,22 +12,9 @@ import tensorflow as tf
 from keras import ops
 
 from mdl_tf.losses.checks import check_batch, check_choice, class_indices
+from mdl_tf.pairs import local_ids
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
-
-
-def local_ids(labels):
-    """Ids of a batch's classes that any float type of 24 bits holds exactly.
-
-    Args:
-        labels: integers of any width, shape `(B,)`.
-
-    Returns:
-        Integers in `[0, B)`, shape `(B,)`, equal exactly where the labels are. By sorting, in
-        memory that grows with B.
-    """
-    # Not by `keras.ops`, whose search up to Keras 3.8 asks a symbolic tensor for its length.
-    return tf.searchsorted(tf.sort(labels), labels, side="left")
 
 
 class MetricLoss(keras.losses.Loss):
@@ -133,8 +120,11 @@ class MetricLoss(keras.losses.Loss):
         labels, _ = check_batch(y_true, y_pred)
         if self.num_classes is None:
             labels = local_ids(labels)
-        else:
+        elif tf.executing_eagerly():
             labels, _ = class_indices(labels, self.num_classes)
+        else:
+            # The function checks them; what is out of range stays so, and float32 holds it.
+            labels = ops.clip(labels, -1, self.num_classes)
         return super().__call__(labels, y_pred, sample_weight=sample_weight)
 
     def call(self, y_true, y_pred):

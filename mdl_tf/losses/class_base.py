@@ -15,7 +15,7 @@ from mdl_tf.losses.checks import (
 
 
 def cosines_to_classes(labels, embeddings, proxies):
-    """Cosines between images and the proxies of the classes, and which proxy is each image's own.
+    """Cosines between images and the proxies of the classes.
 
     Args:
         labels: class indices, integers, shape `(B,)` or `(B, 1)`.
@@ -23,7 +23,7 @@ def cosines_to_classes(labels, embeddings, proxies):
         proxies: a vector for each class, shape `(C, D)`.
 
     Returns:
-        cosines `(B, C)`; targets, a mask `(B, C)`, True at each image's own class; and refused
+        cosines `(B, C)`; indices, the labels as int32 `(B,)`, -1 where they are none; and refused
         `(B,)`, to add to the losses: 0, or NaN where a label is no class index and no error could
         be raised.
 
@@ -32,33 +32,28 @@ def cosines_to_classes(labels, embeddings, proxies):
     """
     labels, embeddings = check_batch(labels, embeddings)
     proxies = check_weights("proxies", proxies, embeddings)
-    targets, refused = own_class(labels, proxies.shape[0], embeddings.dtype)
-    return cosine_similarity(embeddings, proxies), targets, refused
+    indices, refused = class_indices(labels, proxies.shape[0])
+    cosines = cosine_similarity(embeddings, proxies)
+    return cosines, indices, ops.cast(refused, cosines.dtype)
 
 
-def own_class(labels, num_classes, dtype):
-    """Mask of each image's own class `(B, C)`, and what refuses other labels, as above."""
-    indices, refused = class_indices(labels, num_classes)
-    classes = ops.arange(num_classes, dtype="int32")
-    return ops.equal(indices[:, None], classes[None, :]), ops.cast(refused, dtype)
+def own_class(indices, num_classes):
+    """Mask of each image's own class, `(B,) -> (B, C)`."""
+    return ops.equal(indices[:, None], ops.arange(num_classes, dtype="int32")[None, :])
 
 
-def cross_entropy(logits, targets):
-    """`-log softmax` at the target of each row.
+def cross_entropy(logits, indices):
+    """`-log softmax` at the own class of each image.
 
     Args:
         logits: shape `(B, C)`.
-        targets: mask with one True a row, shape `(B, C)`.
+        indices: class indices, int32, shape `(B,)`.
 
     Returns:
         Shape `(B,)`.
     """
-    return ops.logsumexp(logits, axis=1) - at_target(logits, targets)
-
-
-def at_target(values, targets):
-    """The value of each row where the mask is True, shape `(B,)`."""
-    return ops.sum(ops.where(targets, values, 0.0), axis=1)
+    # What is no index has been refused before; the fused operation would do it with fewer words.
+    return ops.sparse_categorical_crossentropy(ops.maximum(indices, 0), logits, from_logits=True)
 
 
 class ClassLoss(MetricLoss):

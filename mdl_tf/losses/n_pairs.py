@@ -6,7 +6,7 @@ from keras import ops
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_number
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid
-from mdl_tf.pairs import pair_masks
+from mdl_tf.pairs import class_order
 
 
 def _check(l2):
@@ -48,21 +48,32 @@ def n_pairs_loss(labels, embeddings, *, l2=0.001):
     """
     _check(l2)
     labels, embeddings = check_batch(labels, embeddings)
-    similarities = ops.matmul(embeddings, ops.transpose(embeddings))  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
-    index = ops.arange(ops.shape(labels)[0])
-    earlier = ops.logical_and(positives, index[None, :] < index[:, None])
-    rank = ops.sum(ops.cast(earlier, "int32"), axis=1)  # (B,), position within the class
-    met = ops.equal(rank[None, :], rank[:, None] + 1)  # (B, B), where the row is an anchor
-    met = ops.logical_and(met, ops.equal(rank % 2, 0)[:, None])
-    own, others = ops.logical_and(met, positives), ops.logical_and(met, negatives)
-    counts = ops.logical_and(ops.any(own, axis=1), ops.any(others, axis=1))
+    order, first, rank, images = class_order(labels)  # (B,) each
+    size = ops.shape(labels)[0]
+    is_anchor = ops.logical_and(ops.equal(rank % 2, 0), rank + 1 < images)
+    # The anchors in front, in A = B // 2 places, of which some stay empty: products of a quarter.
+    places = ops.argsort(ops.where(is_anchor, 0, 1))[: size // 2]
+    filled = ops.take(is_anchor, places)  # (A,)
+    rank = ops.take(rank, places)
+    following = ops.take(first, places) + (rank + 1) % ops.take(images, places)
+    partners = ops.take(order, following)
+    turn = ops.where(filled, rank, -1)
+    # A gather's gradient would be sparse, to the surprise of who asks for it by the embeddings;
+    # that of a reshape is not.
+    embeddings = ops.reshape(embeddings, (-1, ops.shape(embeddings)[1]))
+    anchors = ops.take(embeddings, places, axis=0)  # (A, D)
+    positives = ops.take(embeddings, partners, axis=0)
 
+    met = ops.logical_and(ops.equal(turn[:, None], turn[None, :]), filled[None, :])  # (A, A)
+    counts = ops.logical_and(filled, ops.sum(ops.cast(met, "int32"), axis=1) > 1)
+    similarities = ops.matmul(anchors, ops.transpose(positives))
     log_sum = ops.where(counts, log_sum_exp(similarities, met), 0.0)
-    to_own = ops.sum(ops.where(own, similarities, 0.0), axis=1)
-    squared = ops.sum(embeddings * embeddings, axis=1)
-    squared_of_own = ops.sum(ops.where(own, squared[None, :], 0.0), axis=1)
-    return mean_over_valid(log_sum - to_own + l2 * (squared + squared_of_own) / 2, counts)
+    to_own = ops.sum(anchors * positives, axis=1)
+    squares = ops.sum(anchors * anchors + positives * positives, axis=1)
+    terms = ops.where(counts, log_sum - to_own + l2 * squares / 2, 0.0)
+    places = ops.expand_dims(places, 1)
+    valid = ops.scatter(places, ops.cast(counts, "int32"), (size,)) > 0
+    return mean_over_valid(ops.scatter(places, terms, (size,)), valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

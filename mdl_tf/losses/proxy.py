@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from mdl_tf.losses.checks import check_choice, check_number
-from mdl_tf.losses.class_base import ClassLoss, at_target, cosines_to_classes
+from mdl_tf.losses.class_base import ClassLoss, cosines_to_classes, cross_entropy, own_class
 from mdl_tf.losses.rows import log_sum_exp
 
 
@@ -47,11 +47,13 @@ def proxy_nca_loss(labels, embeddings, proxies, *, scale=9.0, target_in_denomina
     denominator an image is pushed from the other proxies for ever.
     """
     _check_nca(scale, target_in_denominator)
-    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
+    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
     logits = scale * (2 * cosines - 2)  # (B, C)
-    others = ops.logical_not(targets)
-    in_sum = ops.logical_or(others, targets) if target_in_denominator else others
-    return log_sum_exp(logits, in_sum) - at_target(logits, targets) + refused
+    if target_in_denominator:
+        return cross_entropy(logits, indices) + refused
+    targets = own_class(indices, cosines.shape[1])
+    to_own = ops.sum(ops.where(targets, logits, 0.0), axis=1)
+    return log_sum_exp(logits, ops.logical_not(targets)) - to_own + refused
 
 
 def _check_anchor(margin, alpha):
@@ -90,8 +92,9 @@ def proxy_anchor_loss(labels, embeddings, proxies, *, margin=0.1, alpha=32.0):
     (`mdl_tf.optimizers.AdamW(1e-4, learning_rate_factors={"proxies": 100})`), batches of 180.
     """
     _check_anchor(margin, alpha)
-    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
+    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
     dtype = cosines.dtype
+    targets = own_class(indices, cosines.shape[1])
     others = ops.logical_not(targets)
     by_class = ops.transpose(cosines)  # (C, B)
     pull = ops.softplus(log_sum_exp(-alpha * (by_class - margin), ops.transpose(targets)))

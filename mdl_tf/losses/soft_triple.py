@@ -4,7 +4,13 @@ import keras
 from keras import ops
 
 from mdl_tf.distances import cosine_similarity, unit
-from mdl_tf.losses.checks import check_batch, check_count, check_number, check_weights
+from mdl_tf.losses.checks import (
+    check_batch,
+    check_count,
+    check_number,
+    check_weights,
+    class_indices,
+)
 from mdl_tf.losses.class_base import ClassLoss, cross_entropy, own_class
 
 
@@ -56,9 +62,10 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
     cosines = cosine_similarity(embeddings, ops.reshape(centers, (classes * per_class, dim)))
     cosines = ops.reshape(cosines, (-1, classes, per_class))  # (B, C K) -> (B, C, K)
     similarities = ops.sum(ops.softmax(cosines / gamma, axis=2) * cosines, axis=2)  # (B, C)
-    targets, refused = own_class(labels, classes, embeddings.dtype)
-    logits = scale * (similarities - margin * ops.cast(targets, embeddings.dtype))
-    losses = cross_entropy(logits, targets) + refused
+    indices, refused = class_indices(labels, classes)
+    own = own_class(indices, classes)
+    logits = scale * ops.where(own, similarities - margin, similarities)
+    losses = cross_entropy(logits, indices) + ops.cast(refused, embeddings.dtype)
     if per_class == 1:
         return losses
     return losses + tau * _spread_of_centers(centers) / (classes * per_class * (per_class - 1))

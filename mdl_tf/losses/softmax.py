@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from mdl_tf.losses.checks import check_number
-from mdl_tf.losses.class_base import ClassLoss, at_target, cosines_to_classes, cross_entropy
+from mdl_tf.losses.class_base import ClassLoss, cosines_to_classes, cross_entropy, own_class
 
 
 def _check_normalized(temperature):
@@ -40,8 +40,8 @@ def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
     batches.
     """
     _check_normalized(temperature)
-    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
-    return cross_entropy(cosines / temperature, targets) + refused
+    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
+    return cross_entropy(cosines / temperature, indices) + refused
 
 
 def _check_cos_face(margin, scale):
@@ -77,9 +77,10 @@ def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
     Paper settings: the defaults, for faces.
     """
     _check_cos_face(margin, scale)
-    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
-    logits = scale * (cosines - margin * ops.cast(targets, cosines.dtype))
-    return cross_entropy(logits, targets) + refused
+    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
+    own = own_class(indices, cosines.shape[1])
+    logits = scale * ops.where(own, cosines - margin, cosines)
+    return cross_entropy(logits, indices) + refused
 
 
 def _check_arc_face(margin, scale):
@@ -119,8 +120,9 @@ def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
     settings: the defaults, for faces.
     """
     _check_arc_face(margin, scale)
-    cosines, targets, refused = cosines_to_classes(labels, embeddings, proxies)
-    own = at_target(cosines, targets)  # (B, C) -> (B,)
+    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
+    targets = own_class(indices, cosines.shape[1])
+    own = ops.sum(ops.where(targets, cosines, 0.0), axis=1)  # (B, C) -> (B,)
     squared_sine = 1 - own * own
     # The gradient of the root is infinite at 0, and an infinity stays one through a later mask.
     # Below the rounding of the cosine there is no angle left to tell.
@@ -129,7 +131,7 @@ def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
     moved = own * math.cos(margin) - sine * math.sin(margin)
     moved = ops.where(own >= -math.cos(margin), moved, own - margin * math.sin(margin))
     logits = scale * ops.where(targets, moved[:, None], cosines)
-    return cross_entropy(logits, targets) + refused
+    return cross_entropy(logits, indices) + refused
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -9,10 +9,10 @@ import keras
 from keras import ops
 
 from mdl_tf.distances import DISTANCES
-from mdl_tf.losses.base import MetricLoss, local_ids
+from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_choice, check_number
 from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, spread
-from mdl_tf.pairs import pair_masks
+from mdl_tf.pairs import class_order, pair_masks
 
 MININGS = ("all", "semi_hard", "hard")
 
@@ -101,12 +101,14 @@ def _active_triplets(labels, distances, negatives, margin, mining):
     """
     distances = ops.stop_gradient(distances)
     dtype = distances.dtype
-    partner, images, most = _partners(labels)
+    order, first, rank, images = class_order(labels)
+    most = ops.max(images)
     index = ops.arange(ops.shape(labels)[0])
     has_negative = ops.any(negatives, axis=1)
 
     def add_positive(step, weights, active, pairs):
-        positive = partner(step)  # (B,), the step-th positive of each anchor
+        # The step-th image after each anchor, round its class, (B,).
+        positive = ops.take(order, first + (rank + step) % images)
         counts = ops.logical_and(step < images, has_negative)
         at_positive = ops.equal(index[None, :], positive[:, None])  # (B, B)
         to_positive = ops.sum(ops.where(at_positive, distances, 0.0), axis=1, keepdims=True)
@@ -136,25 +138,6 @@ def _semi_hard(distances, negatives, to_positive, index):
     farthest = ops.argmax(ops.where(negatives, distances, -float("inf")), axis=1)
     chosen = ops.where(ops.any(beyond, axis=1), nearest, farthest)
     return ops.equal(index[None, :], ops.cast(chosen, index.dtype)[:, None])
-
-
-def _partners(labels):
-    """The positives of all anchors, one of each at a time.
-
-    Returns:
-        A function from a step in `[1, S)` to the index of the step-th image of each anchor's class,
-        counted from the anchor round the class, `(B,)` (any index where the class has no more);
-        how many images each anchor's class has, `(B,)`; and S, the largest of them.
-    """
-    ids = ops.cast(local_ids(labels), "int32")  # position of the class's first image when sorted
-    order = ops.cast(ops.argsort(ids), "int32")
-    images = ops.sum(ops.cast(ops.equal(ids[:, None], ids[None, :]), "int32"), axis=1)
-    offset = ops.cast(ops.argsort(order), "int32") - ids
-
-    def partner(step):
-        return ops.take(order, ids + (offset + step) % images)
-
-    return partner, images, ops.max(images)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

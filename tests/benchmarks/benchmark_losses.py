@@ -30,6 +30,7 @@ from machine import machine
 from mdl_tf.losses import LOSSES
 from mdl_tf.losses.class_base import ClassLoss
 
+SETTLING = 0.25  # seconds
 # name in the table: loss, settings.
 LOSS_ROWS = {
     "margin_discriminate": ("margin_discriminate", {}),
@@ -186,18 +187,23 @@ def batch(size, dim):
     return tf.constant(np.repeat(np.arange(size // 4), 4)), tf.constant(x)
 
 
-def medians(functions, seconds):
-    """Median milliseconds of each, taking turns so that a noisy machine is noisy for all."""
+def medians(functions, block):
+    """Median milliseconds of each, in three rounds of blocks, so that noise meets all alike.
+
+    Blocks and not single steps, and without their beginning: the threads of one library keep
+    spinning for a while at the cost of the other.
+    """
     for function in functions.values():
         function()
     times = {name: [] for name in functions}
-    until = time.perf_counter() + seconds
-    # The slowest peers take seconds a step: three of those are enough.
-    while time.perf_counter() < until or min(map(len, times.values())) < 3:
+    for _ in range(3):
         for name, function in functions.items():
-            start = time.perf_counter()
-            function()[0].numpy()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            began = now = time.perf_counter()
+            while now < began + block:
+                function()[0].numpy()
+                before, now = now, time.perf_counter()
+                if before > began + SETTLING or now - before > SETTLING:
+                    times[name].append(1e3 * (now - before))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -263,7 +269,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=4, help="per row")
+    parser.add_argument("--seconds", type=float, default=0.6, help="a block of steps, above 0.25")
     parser.add_argument("--rows", nargs="+", choices=list(LOSS_ROWS), default=list(LOSS_ROWS))
     parser.add_argument(
         "--largest-peer", type=int, default=512, help="batch beyond which the peer is left out"
