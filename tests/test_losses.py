@@ -135,3 +135,227 @@ def test_equals_plain_loops_in_float64(name, settings, seed):
         scale = max(1.0, np.abs(expected).max())
         np.testing.assert_allclose(gradient, expected, rtol=0, atol=2e-6 * scale)
         assert np.abs(gradient).max() > 1e-6, "a gradient of 0 could hide anything"
+
+
+FIRST = [(name, rows[0]) for name, rows in {**PAIR_LOSSES, **CLASS_LOSSES}.items()]
+each_loss = pytest.mark.parametrize(("name", "settings"), FIRST, ids=label)
+
+
+def weights_of(name, classes, per_class, dim, seed=0):
+    """What a loss with weights takes as its third argument, in a list; an empty one for others."""
+    if name not in CLASS_LOSSES:
+        return []
+    shape = (classes, per_class, dim) if name == "soft_triple" else (classes, dim)
+    return [np.random.default_rng(seed).normal(size=shape).astype(np.float32)]
+
+
+def graphs(graph):
+    """A graph and those of the loops in it."""
+    yield graph
+    for operation in graph.get_operations():
+        if "While" in operation.type:
+            yield from graphs(graph._get_function(operation.get_attr("body").name).graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [*FIRST, *(("triplet", row) for row in PAIR_LOSSES["triplet"][:9:3])]
+)
+def test_no_tensor_is_larger_than_the_pairs_of_the_batch(name, settings):
+    """Whatever the graph and its gradient hold, loops included: nothing has a third axis of B."""
+    size, dim, classes = 96, 8, 24
+    weights = [tf.constant(w) for w in weights_of(name, classes, 4, dim)]
+
+    @tf.function
+    def step(labels, x):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            found = getattr(losses, f"{name}_loss")(labels, x, *weights, **settings)
+            loss = tf.reduce_mean(found)
+        return tape.gradient(loss, [x, *weights])
+
+    graph = step.get_concrete_function(
+        tf.TensorSpec((size,), tf.int64), tf.TensorSpec((size, dim), tf.float32)
+    ).graph
+    sizes = [
+        (tensor.shape.num_elements(), operation.name)
+        for part in graphs(graph)
+        for operation in part.get_operations()
+        for tensor in operation.outputs
+        if tensor.shape.is_fully_defined()
+    ]
+    largest, where = max(sizes)
+    assert size * classes <= largest <= size * size, where
+    if name == "triplet" and settings["mining"] != "hard":
+        assert len(list(graphs(graph))) == 2, "the loop was looked at too"
+
+
+@each_loss
+def test_permuting_the_batch_permutes_the_loss(name, settings):
+    labels, x, proxies, centers = batch(0)
+    weights = {"soft_triple": [centers]}.get(name, [proxies] if name in CLASS_LOSSES else [])
+    order = np.random.default_rng(1).permutation(len(labels))
+    if name == "n_pairs":
+        # Its pairs are made in the order of the batch: images change places with other classes'.
+        order = np.argsort(np.argsort(labels[order], kind="stable"), kind="stable")
+        order = np.argsort(labels, kind="stable")[order]
+    expected, _ = value_and_gradients(name, labels, x, *weights, **settings)
+    found, _ = value_and_gradients(name, labels[order], x[order], *weights, **settings)
+    assert (order != np.arange(len(labels))).any()
+    np.testing.assert_allclose(found, expected[order], rtol=1e-9, atol=1e-12)
+
+
+@each_loss
+def test_float32_on_a_usual_batch_equals_float64(name, settings):
+    rng = np.random.default_rng(2)
+    labels = np.repeat(np.arange(32), 4)
+    x = np.repeat(rng.normal(size=(32, 64)), 4, axis=0) + 0.7 * rng.normal(size=(128, 64))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    tensors = [x, *weights_of(name, 40, 3, 64)]
+    found = value_and_gradients(name, labels, *tensors, **settings)
+    exact = value_and_gradients(name, labels, *[t.astype(np.float64) for t in tensors], **settings)
+    assert found[0].dtype == np.float32
+    np.testing.assert_allclose(found[0], exact[0], rtol=1e-3, atol=1e-4 * np.abs(exact[0]).max())
+    for gradient, expected in zip(found[1], exact[1], strict=True):
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-3 * largest)
+
+
+@each_loss
+@pytest.mark.parametrize("length", [1e-6, 30.0, 1e4])
+def test_embeddings_of_any_length_give_finite_values_and_gradients(name, settings, length):
+    labels, x, proxies, centers = batch(0)
+    weights = {"soft_triple": [centers]}.get(name, [proxies] if name in CLASS_LOSSES else [])
+    tensors = [(length * t).astype(np.float32) for t in (x, *weights)]
+    found, gradients = value_and_gradients(name, labels, *tensors, **settings)
+    assert np.isfinite(found).all()
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_hardest_triplets_are_the_hardest_form_of_our_loss():
+    labels, x = mixed_batch(1)
+    for distance in DISTANCES:
+        triplet = losses.triplet_loss(labels, x, margin=0.3, mining="hard", distance=distance)
+        ours = losses.margin_discriminate_loss(
+            labels, x, margin=0.3, form="hardest", distance=distance
+        )
+        np.testing.assert_allclose(triplet, ours, rtol=1e-12)
+
+
+def test_generalized_lifted_structure_is_the_hinge_form_of_our_loss():
+    labels, x = mixed_batch(1)
+    lifted = losses.generalized_lifted_structure_loss(labels, x, margin=0.5)
+    ours = losses.margin_discriminate_loss(labels, x, margin=0.5, form="hinge", sharpness=1.0)
+    np.testing.assert_allclose(lifted, ours, rtol=1e-12)
+
+
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+def test_two_images_a_class_make_sup_con_nt_xent(denominator):
+    """SimCLR's loss as its paper has it: each view against the 2N - 2 views of other images."""
+    x = np.random.default_rng(5).normal(size=(12, 6))
+    labels = np.repeat(np.arange(6), 2)
+    found = losses.sup_con_loss(labels, x, temperature=0.5, denominator=denominator).numpy()
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    for i in range(12):
+        likely = np.exp(unit @ unit[i] / 0.5)
+        nt_xent = -np.log(likely[i ^ 1] / (likely.sum() - likely[i]))
+        np.testing.assert_allclose(found[i], nt_xent, rtol=1e-12)
+
+
+def test_softmax_losses_without_margin_are_one():
+    labels, x, proxies, _ = batch(0)
+    expected = losses.normalized_softmax_loss(labels, x, proxies, temperature=0.1)
+    for found in (
+        losses.cos_face_loss(labels, x, proxies, margin=0.0, scale=10.0),
+        losses.arc_face_loss(labels, x, proxies, margin=0.0, scale=10.0),
+        losses.soft_triple_loss(labels, x, proxies[:, None], scale=10.0, margin=0.0),
+        losses.proxy_nca_loss(labels, x, proxies, scale=5.0, target_in_denominator=True),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_later_images_of_a_class_make_further_rounds_of_n_pairs():
+    """Four images of each class are two batches of the paper at once."""
+    rng = np.random.default_rng(6)
+    labels, x = np.repeat(np.arange(3), 4), rng.normal(size=(12, 5))
+    whole = losses.n_pairs_loss(labels, x).numpy().mean()
+    rounds = [np.arange(12) % 4 < 2, np.arange(12) % 4 >= 2]
+    parts = [losses.n_pairs_loss(labels[part], x[part]).numpy().mean() for part in rounds]
+    np.testing.assert_allclose(whole, np.mean(parts), rtol=1e-12)
+    assert abs(parts[0] - parts[1]) > 0.01
+
+
+WRONG = [
+    ("contrastive", "positive_margin", -0.1, "a number, at least 0"),
+    ("contrastive", "negative_margin", "1", "a number, at least 0"),
+    ("contrastive", "squared", 1, "one of (True, False)"),
+    ("contrastive", "average", "all", "one of ('active', 'pairs')"),
+    ("triplet", "margin", float("nan"), "a number, at least 0"),
+    ("triplet", "mining", "easy", "one of ('all', 'semi_hard', 'hard')"),
+    (
+        "triplet",
+        "distance",
+        "L2",
+        "one of ('euclidean', 'squared_euclidean', 'cosine')",
+    ),
+    ("lifted_structure", "margin", None, "a number, at least 0"),
+    ("generalized_lifted_structure", "margin", -1, "a number, at least 0"),
+    ("n_pairs", "l2", -1.0, "a number, at least 0"),
+    ("angular", "alpha", 70, "a number above 0, below 70"),
+    ("margin", "beta", 0, "a number above 0"),
+    ("margin", "nu", True, "a number"),
+    ("multi_similarity", "alpha", 0, "a number above 0"),
+    ("multi_similarity", "mining_margin", "0.1", "a number"),
+    ("circle", "gamma", 0, "a number above 0"),
+    ("sup_con", "temperature", 0, "a number above 0"),
+    ("sup_con", "denominator", "both", "one of ('all', 'negatives')"),
+    ("normalized_softmax", "temperature", -1, "a number above 0"),
+    ("normalized_softmax", "num_classes", 1, "an integer, at least 2 and below 16777216"),
+    ("proxy_nca", "num_classes", 2.0, "an integer, at least 2 and below 16777216"),
+    ("proxy_nca", "num_classes", 2**24, "an integer, at least 2 and below 16777216"),
+    ("proxy_nca", "target_in_denominator", "no", "one of (True, False)"),
+    ("proxy_anchor", "alpha", 0, "a number above 0"),
+    ("arc_face", "margin", 28.6, "a number, at least 0, below 3.141"),
+    ("cos_face", "scale", 0, "a number above 0"),
+    ("soft_triple", "centers_per_class", 0, "an integer, at least 1"),
+    ("soft_triple", "tau", -0.1, "a number, at least 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "value", "rule"), WRONG)
+def test_impossible_settings_name_argument_rule_and_value(name, argument, value, rule):
+    message = f"`{argument}` must be {rule}. Received: {argument}={value!r}"
+    classes = {"num_classes": 5} if name in CLASS_LOSSES else {}
+    with pytest.raises(ValueError) as raised:
+        losses.LOSSES[name](**{**classes, argument: value})
+    assert str(raised.value) == message
+    if argument in ("num_classes", "centers_per_class", "beta"):
+        return  # of the class alone, or a tensor of the function's
+    labels, x, proxies, centers = batch(0)
+    weights = {"soft_triple": [centers]}.get(name, [proxies] if classes else [])
+    with pytest.raises(ValueError) as raised:
+        getattr(losses, f"{name}_loss")(labels, x, *weights, **{argument: value})
+    assert str(raised.value) == message
+
+
+def test_settings_that_contradict_each_other():
+    with pytest.raises(ValueError, match="`soft` needs mining='hard'"):
+        losses.TripletLoss(mining="all", soft=True)
+    with pytest.raises(ValueError, match="`num_classes` needs learn_beta=True"):
+        losses.MarginLoss(num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("proxy_nca", np.ones((5, 7)), "`proxies` must have shape `(C, D)`, C at least 2 and D"),
+        ("arc_face", np.ones((1, 6)), "Received: proxies with shape=(1, 6), embeddings with D=6"),
+        ("soft_triple", np.ones((5, 6)), "`centers` must have shape `(C, K, D)`, C at least 2"),
+    ],
+)
+def test_weights_that_do_not_fit_the_embeddings(name, weights, message):
+    labels, x, _, _ = batch(0)
+    with pytest.raises(ValueError) as raised:
+        getattr(losses, f"{name}_loss")(labels, x, weights)
+    assert message in str(raised.value)
+    with pytest.raises(ValueError, match="`beta` must be a number or have shape"):
+        losses.margin_loss(labels, x, beta=np.ones((5, 2)))
