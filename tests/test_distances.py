@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mdl_tf import pairs
 from mdl_tf.distances import DISTANCES, cosine, euclidean, squared_euclidean
 
 
@@ -76,12 +75,3 @@ def test_cosine_of_a_zero_vector_is_one_with_gradient_zero():
     np.testing.assert_array_equal(d.numpy()[0], 1)
     assert np.isfinite(gradient).all()
     assert (gradient[[0, 2]] == 0).all()
-
-
-def test_pairs_are_what_their_names_say():
-    labels = np.array([4, 4, 9, 4, 2**40, 2**40 + 1])
-    positives, negatives = pairs.pair_masks(tf.constant(labels))
-    for i in range(6):
-        for j in range(6):
-            assert bool(positives[i, j]) == (i != j and labels[i] == labels[j])
-            assert bool(negatives[i, j]) == (labels[i] != labels[j])
