@@ -45,7 +45,7 @@ def build_loss(config, num_classes):
     """
     loss = LOSSES[config.loss]
     parameters = inspect.signature(loss).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+    known = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
     for key in config.loss_args:
         if key not in known:
             raise ConfigError(
@@ -101,11 +101,7 @@ def build_optimizer(config):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warm_up), alpha=0.01, warmup_target=rate, warmup_steps=warm_up
         )
-    factors = {}
-    # Keras's own where they do: then the saved model loads without this library.
-    kind = keras.optimizers
-    if config.learning_rate_factors:
-        factors, kind = {"learning_rate_factors": config.learning_rate_factors}, optimizers
+    factors = config.learning_rate_factors
     if config.optimizer == "sgd":
-        return kind.SGD(rate, momentum=0.9, **factors)
-    return kind.Adam(rate, **factors)
+        return optimizers.SGD(rate, momentum=0.9, learning_rate_factors=factors)
+    return optimizers.Adam(rate, learning_rate_factors=factors)

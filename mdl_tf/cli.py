@@ -167,7 +167,8 @@ def _train(args):
         if (run.folder / "resume" / "state.json").is_file():
             print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
         raise
-    print(f"Watch it:   tensorboard --logdir {run.tensorboard}")
+    if config.tensorboard:
+        print(f"Watch it:   tensorboard --logdir {run.tensorboard}")
     print(f"Measure it: mdl-tf evaluate {run.folder}")
     return 0
 

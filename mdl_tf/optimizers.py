@@ -15,13 +15,15 @@ class LearningRateFactors:
 
     The factor multiplies what `update_step` receives as learning rate, schedules included, so it is
     exact for Adam as for momentum. Weight decay, which Keras applies before that, keeps the plain
-    learning rate: a factor does not decay its layer faster.
+    learning rate: a factor does not decay its layer faster, and a factor of 0 not slower.
 
     Args:
         *args: those of the optimizer.
-        learning_rate_factors: a dict from names to factors, at least 0. A name is that of a layer
-            or of a weight, one part of a variable's path, such as `"embedding"` or `"proxies"`; all
-            variables below get the factor. Others have 1. Defaults to `None`, no factors.
+        learning_rate_factors: a dict from names to factors, at least 0. A name is a part of the
+            paths of variables, such as `"embedding"` (a layer), `"proxies"` (a weight),
+            `"loss_weights/beta"` (both) or `"kernel"` (all of that name); every variable with it in
+            its path gets the factor, others have 1. `variable.path` shows the path; the name of a
+            model inside a model is commonly not in it. Defaults to `None`, no factors.
         **options: those of the optimizer.
 
     Raises:
@@ -30,7 +32,12 @@ class LearningRateFactors:
     """
 
     def __init__(self, *args, learning_rate_factors=None, **options):
-        factors = dict(learning_rate_factors or {})
+        factors = {} if learning_rate_factors is None else learning_rate_factors
+        if not isinstance(factors, dict):
+            raise ValueError(
+                "`learning_rate_factors` must be a dict from names to numbers. "
+                f"Received: {factors!r}"
+            )
         for name, factor in factors.items():
             number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
             if not (number and 0 <= factor < float("inf")):
@@ -49,7 +56,7 @@ class LearningRateFactors:
     def _factors(self, variables):
         """The factor of each variable, in their order."""
         fits = [
-            [name for name in self.learning_rate_factors if name in variable.path.split("/")]
+            [name for name in self.learning_rate_factors if f"/{name}/" in f"/{variable.path}/"]
             for variable in variables
         ]
         for variable, names in zip(variables, fits, strict=True):
@@ -60,10 +67,13 @@ class LearningRateFactors:
                 )
         unused = set(self.learning_rate_factors) - {names[0] for names in fits if names}
         if unused:
-            parts = sorted({part for variable in variables for part in variable.path.split("/")})
+            # The last ones first: heads and proxies, not the hundred layers of a backbone.
+            parts = [part for variable in variables for part in variable.path.split("/")]
+            known = list(dict.fromkeys(reversed(parts)))
+            more = f" and {len(known) - 12} more" if len(known) > 12 else ""
             raise ValueError(
                 "`learning_rate_factors` must have names of layers or weights that are trained. "
-                f"Received: {', '.join(sorted(unused))}. Known: {', '.join(parts)}"
+                f"Received: {', '.join(sorted(unused))}. Known: {', '.join(known[:12])}{more}"
             )
         return [self.learning_rate_factors[names[0]] if names else 1.0 for names in fits]
 

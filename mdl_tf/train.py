@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mdl_tf import batches, datasets, plots
-from mdl_tf.assemble import build_loss, build_training_model
+from mdl_tf.assemble import build_loss, build_optimizer, build_training_model
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import load_model
@@ -44,7 +44,9 @@ def train(config, run, *, report=print):
     clock = _Clock(run.read_json("timing.json", {}))
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.policy)
-    build_loss(config, num_classes=2)  # what cannot be is refused before the data are loaded
+    # What cannot be is refused before the data are loaded.
+    build_loss(config, num_classes=2)
+    build_optimizer(config)
 
     with ProgressLine(f"Load {config.dataset}") as line:
         train_set, validation, test = datasets.load(

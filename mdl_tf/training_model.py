@@ -7,7 +7,6 @@ to a layer of the model.
 import keras
 
 
-@keras.saving.register_keras_serializable(package="mdl_tf")
 class LossWeights(keras.layers.Layer):
     """The weights of a loss as a layer, in float32 under every mixed-precision policy.
 
@@ -52,7 +51,7 @@ class MetricModel(keras.Model):
     """
 
     def __init__(self, embedder, loss, **options):
-        if not (callable(getattr(loss, "weight_specs", None)) and hasattr(loss, "attach")):
+        if isinstance(loss, type) or not hasattr(loss, "weight_specs"):
             raise ValueError(
                 "`loss` must be a loss of `mdl_tf.losses`, such as ProxyAnchorLoss(num_classes=98)."
                 f" Received: loss={loss!r}"
@@ -87,6 +86,16 @@ class MetricModel(keras.Model):
     @property
     def output_shape(self):
         return self.embedder.output_shape
+
+    def export(self, filepath, *args, **options):
+        """As `keras.Model.export`, of the embedder alone.
+
+        Args:
+            filepath: where to.
+            *args: those of `keras.Model.export`.
+            **options: those of `keras.Model.export`.
+        """
+        return self.embedder.export(filepath, *args, **options)
 
     def compile(self, optimizer="rmsprop", *, loss=None, **options):
         """As `keras.Model.compile`, with the loss that the model was made with.

@@ -169,8 +169,9 @@ def n_pairs(labels, embeddings, *, l2):
 
 
 def angular(labels, embeddings, *, alpha):
-    """Wang et al. 2017: Deep metric learning with angular loss."""
+    """Wang et al. 2017: Deep metric learning with angular loss; of unit vectors."""
     size = len(labels)
+    embeddings = [unit(x) for x in embeddings]
     tangent = math.tan(math.radians(alpha)) ** 2
     terms, count = [0.0] * size, 0
     for a in range(size):

@@ -1,4 +1,4 @@
-"""Distances against direct differences, and pairs against their predicates."""
+"""Distances against direct differences."""
 
 import numpy as np
 import pytest

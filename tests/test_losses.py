@@ -34,12 +34,12 @@ PAIR_LOSSES = {
         for distance in DISTANCES
     ],
     "lifted_structure": [
-        {"margin": 1.0, "distance": "euclidean"},
+        {"margin": 0.3, "distance": "euclidean"},
         {"margin": 0.0, "distance": "squared_euclidean"},
         {"margin": 0.0, "distance": "cosine"},
     ],
     "generalized_lifted_structure": [
-        {"margin": 1.0, "distance": "euclidean"},
+        {"margin": 0.3, "distance": "euclidean"},
         {"margin": 0.0, "distance": "squared_euclidean"},
         {"margin": 0.0, "distance": "cosine"},
     ],
@@ -49,6 +49,13 @@ PAIR_LOSSES = {
         {"beta": 1.2, "margin": 0.2, "nu": 0.0, "distance": "euclidean"},
         {"beta": 0.9, "margin": 0.1, "nu": 0.3, "distance": "euclidean"},
         {"beta": 0.5, "margin": 0.2, "nu": -0.1, "distance": "cosine"},
+        # A boundary for each class.
+        {
+            "beta": np.array([0.7, 1.1, 0.9, 1.4, 5.0]),
+            "margin": 0.2,
+            "nu": 0.2,
+            "distance": "euclidean",
+        },
     ],
     "multi_similarity": [
         {"alpha": 2.0, "beta": 50.0, "base": base, "mining_margin": mining}
@@ -90,15 +97,15 @@ def label(value):
     return value if isinstance(value, str) else ",".join(f"{v}" for v in value.values())
 
 
-def batch(seed):
-    """A mixed batch with class indices, embeddings about unit length, and vectors for classes."""
+def batch(seed, length=1.0):
+    """A mixed batch with class indices, embeddings about that long, and vectors for classes."""
     rng = np.random.default_rng(100 + seed)
     ids, embeddings = mixed_batch(seed)
     _, labels = np.unique(ids, return_inverse=True)
     if seed == 2:
         # Two classes of four: a second round of N-pairs.
         labels = np.repeat([0, 1, 2], [4, 4, 2])[rng.permutation(10)]
-    embeddings = embeddings * rng.uniform(0.8, 1.25, (10, 1))
+    embeddings = length * embeddings * rng.uniform(0.8, 1.25, (10, 1))
     return labels, embeddings, rng.normal(size=(CLASSES, 6)), rng.normal(size=(CLASSES, 3, 6))
 
 
@@ -114,14 +121,19 @@ def value_and_gradients(name, labels, *tensors, **settings):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("name", "settings"), EVERY, ids=label)
 def test_equals_plain_loops_in_float64(name, settings, seed):
-    labels, x, proxies, centers = batch(seed)
+    # Unit vectors leave no term of the lifted losses at 0.
+    labels, x, proxies, centers = batch(seed, 5.0 if "lifted" in name else 1.0)
     tensors = [x]
     if name in CLASS_LOSSES:
         tensors.append(centers if name == "soft_triple" else proxies)
     oracle = getattr(loss_oracles, name)
     found, gradients = value_and_gradients(name, labels, *tensors, **settings)
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found, oracle(labels, *tensors, **settings), rtol=1e-9, atol=1e-9)
+    by_loops = oracle(labels, *tensors, **settings)
+    np.testing.assert_allclose(found, by_loops, rtol=1e-9, atol=1e-9)
+    if "lifted" in name and settings["distance"] != "cosine" and seed < 2:
+        counts = [(labels == own).sum() > 1 for own in labels]
+        assert (by_loops[counts] > 0).any() and (by_loops[counts] == 0).any()
 
     constant = {"circle": "weights_from", "multi_similarity": "mined_from"}.get(name)
     fixed = {constant: x} if constant else {}
@@ -231,6 +243,60 @@ def test_embeddings_of_any_length_give_finite_values_and_gradients(name, setting
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
+def test_a_negative_as_far_as_the_positive_is_not_semi_hard():
+    """On a grid of integers, where distances are equal exactly: the next one farther is taken."""
+    # Their mean, which the distances subtract, is 0.
+    x = np.array([[0, 0], [2, 0], [0, 2], [0, 3], [-2, 0], [0, -5]], dtype="float64")
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    settings = {"margin": 6.0, "mining": "semi_hard", "distance": "squared_euclidean"}
+    found, _ = value_and_gradients("triplet", labels, x, soft=False, **settings)
+    expected = loss_oracles.triplet(labels, x, soft=False, **settings)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # Of the first image: positive at 4, negatives at 4, 9, 4, 25; 6 + 4 - 9 = 1, not 6. The
+    # batch has 2 + 4 * 3 positive pairs.
+    np.testing.assert_allclose(found[0], 6 / 14 * 1)
+
+
+def test_settings_cannot_be_changed_in_silence():
+    loss = losses.TripletLoss(margin=0.3)
+    with pytest.raises(AttributeError, match="`margin` is fixed; make a new TripletLoss instead."):
+        loss.margin = 0.5
+    assert loss.margin == 0.3
+
+
+@each_loss
+@pytest.mark.parametrize("jit", [False, True])
+def test_what_is_no_number_is_seen_in_the_loss(name, settings, jit):
+    """Else a diverged network would look like one that has learned everything."""
+    labels, x, proxies, centers = batch(0)
+    weights = {"soft_triple": [centers]}.get(name, [proxies] if name in CLASS_LOSSES else [])
+    labels = np.where(labels == 3, 2, labels)  # nobody alone, so that everybody counts
+
+    @tf.function(jit_compile=jit)
+    def mean(x):
+        found = getattr(losses, f"{name}_loss")(labels, x, *weights, **settings)
+        return tf.reduce_mean(found)
+
+    assert np.isfinite(mean(x))
+    for value in (np.nan, np.inf):
+        for wrong in (np.full_like(x, value), np.where(np.arange(10)[:, None] == 4, value, x)):
+            assert np.isnan(mean(wrong)) or np.isinf(mean(wrong))
+    one = x.copy()
+    one[4, 2] = np.nan
+    assert np.isnan(mean(one))
+
+
+def test_unknown_arguments_list_the_known_ones():
+    with pytest.raises(TypeError) as raised:
+        losses.TripletLoss(margn=0.1)
+    assert str(raised.value) == (
+        "TripletLoss has no argument `margn`. "
+        "Known: margin, mining, distance, soft, reduction, name, dtype"
+    )
+    with pytest.raises(TypeError, match="2 positional arguments but 3 were given"):
+        losses.ProxyAnchorLoss(10, 32)  # PML's embedding size would become a margin
+
+
 def test_hardest_triplets_are_the_hardest_form_of_our_loss():
     labels, x = mixed_batch(1)
     for distance in DISTANCES:
@@ -300,7 +366,7 @@ WRONG = [
     ("lifted_structure", "margin", None, "a number, at least 0"),
     ("generalized_lifted_structure", "margin", -1, "a number, at least 0"),
     ("n_pairs", "l2", -1.0, "a number, at least 0"),
-    ("angular", "alpha", 70, "a number above 0, below 70"),
+    ("angular", "alpha", 70, "a number above 0, below 70, in degrees"),
     ("margin", "beta", 0, "a number above 0"),
     ("margin", "nu", True, "a number"),
     ("multi_similarity", "alpha", 0, "a number above 0"),
@@ -314,7 +380,7 @@ WRONG = [
     ("proxy_nca", "num_classes", 2**24, "an integer, at least 2 and below 16777216"),
     ("proxy_nca", "target_in_denominator", "no", "one of (True, False)"),
     ("proxy_anchor", "alpha", 0, "a number above 0"),
-    ("arc_face", "margin", 28.6, "a number, at least 0, below 3.141"),
+    ("arc_face", "margin", 28.6, "a number, at least 0, below 3.141, in radians"),
     ("cos_face", "scale", 0, "a number above 0"),
     ("soft_triple", "centers_per_class", 0, "an integer, at least 1"),
     ("soft_triple", "tau", -0.1, "a number, at least 0"),
@@ -328,8 +394,8 @@ def test_impossible_settings_name_argument_rule_and_value(name, argument, value,
     with pytest.raises(ValueError) as raised:
         losses.LOSSES[name](**{**classes, argument: value})
     assert str(raised.value) == message
-    if argument in ("num_classes", "centers_per_class", "beta"):
-        return  # of the class alone, or a tensor of the function's
+    if argument in ("num_classes", "centers_per_class"):
+        return  # of the class alone
     labels, x, proxies, centers = batch(0)
     weights = {"soft_triple": [centers]}.get(name, [proxies] if classes else [])
     with pytest.raises(ValueError) as raised:
@@ -347,9 +413,18 @@ def test_settings_that_contradict_each_other():
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("proxy_nca", np.ones((5, 7)), "`proxies` must have shape `(C, D)`, C at least 2 and D"),
+        (
+            "proxy_nca",
+            np.ones((5, 7)),
+            "`proxies` must have a known shape `(C, D)`, C at least 2 and D",
+        ),
+        ("cos_face", None, "Received: proxies with shape=unknown, embeddings with D=6"),
         ("arc_face", np.ones((1, 6)), "Received: proxies with shape=(1, 6), embeddings with D=6"),
-        ("soft_triple", np.ones((5, 6)), "`centers` must have shape `(C, K, D)`, C at least 2"),
+        (
+            "soft_triple",
+            np.ones((5, 6)),
+            "`centers` must have a known shape `(C, K, D)`, C at least",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_the_embeddings(name, weights, message):

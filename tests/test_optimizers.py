@@ -72,7 +72,7 @@ def test_a_factor_of_0_freezes():
     assert np.abs(body - STARTS).max() > 0.01
 
 
-def small_model(policy="float32", jit=False, **factors):
+def small_model(policy="float32", jit=False, factors=None, **named):
     keras.config.set_dtype_policy(policy)
     try:
         inputs = keras.Input((4,))
@@ -80,7 +80,7 @@ def small_model(policy="float32", jit=False, **factors):
         model = keras.Model(inputs, keras.layers.Dense(3, name="head", dtype="float32")(x))
         start = np.random.default_rng(1)
         model.set_weights([start.normal(size=w.shape) for w in model.get_weights()])
-        optimizer = optimizers.Adam(0.001, learning_rate_factors=factors)
+        optimizer = optimizers.Adam(0.001, learning_rate_factors=factors or named)
         model.compile(optimizer, loss=MarginDiscriminateLoss(), jit_compile=jit)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -132,7 +132,7 @@ def test_saved_and_resumed(tmp_path, policy):
         (
             {"heads": 10.0},
             "must have names of layers or weights that are trained. Received: heads. "
-            "Known: bias, body, head, kernel",
+            "Known: bias, head, kernel, body",
         ),
         (
             {"head": 10.0, "kernel": 2.0},
@@ -140,10 +140,11 @@ def test_saved_and_resumed(tmp_path, policy):
         ),
         ({"head": -1}, "must be numbers, at least 0. Received: 'head': -1"),
         ({"head": "ten"}, "must be numbers, at least 0. Received: 'head': 'ten'"),
+        (["head"], "must be a dict from names to numbers. Received: ['head']"),
         ({"head": True}, "must be numbers, at least 0. Received: 'head': True"),
     ],
 )
 def test_factors_that_fit_nothing(factors, message):
     with pytest.raises(ValueError) as raised:
-        fit(small_model(**factors), 1)
+        fit(small_model(factors=factors), 1)
     assert str(raised.value) == f"`learning_rate_factors` {message}"

@@ -291,8 +291,16 @@ def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_
         )
     )
     assert factors["loss_weights/proxies"] == 100
+    assert sum(factor != 1 for factor in factors.values()) == 3
     assert factors["embedding/kernel"] == factors["embedding/bias"] == 10
-    assert sorted(factors.values())[-4] == 1
+    config = TrainConfig(
+        **SMALL,
+        loss="margin",
+        loss_args={"learn_beta": True},
+        learning_rate_factors={"boundary": 1000},
+    )
+    model = build_training_model(config, 7)
+    assert sum(factor == 1000 for factor in model.optimizer._factor_of_variable) == 1
 
 
 @pytest.mark.parametrize(

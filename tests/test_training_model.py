@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mdl_tf import load_model
 from mdl_tf.losses import MarginLoss, ProxyAnchorLoss, SoftTripleLoss, TripletLoss
@@ -121,6 +122,14 @@ def test_the_embedder_is_clean_and_needs_nothing_of_this_library(tmp_path):
     assert not imported
 
 
+def test_exports_the_embedder(tmp_path):
+    model = model_of(LOSSES["proxy_anchor"])
+    fit(model, 1)
+    model.export(str(tmp_path / "exported"))
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(exported.serve(X), model.predict(X, verbose=0), rtol=1e-4, atol=1e-5)
+
+
 def test_one_loss_object_in_two_models_is_two_losses():
     loss = ProxyAnchorLoss(4)
     first, second = model_of(loss), model_of(loss)
@@ -144,6 +153,8 @@ def test_what_it_is_not_made_for():
     model.compile("adam", loss=model.metric_loss)
     with pytest.raises(ValueError, match="`loss` must be a loss of `mdl_tf.losses`"):
         MetricModel(embedder(), keras.losses.MeanSquaredError())
+    with pytest.raises(ValueError, match="`loss` must be a loss of `mdl_tf.losses`"):
+        MetricModel(embedder(), TripletLoss)
     inputs = keras.Input((4, 4, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
     with pytest.raises(ValueError, match="must be a built model with an output of shape `.B, D.`"):
@@ -184,6 +195,6 @@ print("equal")
 
 
 def test_two_replicas_train_as_one_does():
-    """Losses by class are sums over images, so halves of a batch add up to it."""
+    """Proxy-NCA is a sum over images, so halves of a batch add up to it."""
     done = subprocess.run([sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True)
     assert done.stdout.endswith("equal\n"), done.stderr[-2000:]

@@ -1,10 +1,12 @@
 """The public list of losses, each as a function and as a `keras.losses.Loss`.
 
-Those in the second half of `LOSSES`, and `MarginLoss(learn_beta=True)`, have weights of their own:
-`mdl_tf.training_model.MetricModel(embedder, loss)` trains and saves them.
+The last six of `LOSSES`, which take `num_classes`, and `MarginLoss(learn_beta=True)` have weights
+of their own: `mdl_tf.training_model.MetricModel(embedder, loss)` trains and saves them.
+`MetricLoss` is the base of all.
 """
 
 from mdl_tf.losses.angular import AngularLoss, angular_loss
+from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.circle import CircleLoss, circle_loss
 from mdl_tf.losses.contrastive import ContrastiveLoss, contrastive_loss
 from mdl_tf.losses.lifted_structure import (
@@ -66,6 +68,7 @@ __all__ = [
     "LiftedStructureLoss",
     "MarginDiscriminateLoss",
     "MarginLoss",
+    "MetricLoss",
     "MultiSimilarityLoss",
     "NPairsLoss",
     "NormalizedSoftmaxLoss",

@@ -5,36 +5,37 @@ import math
 import keras
 from keras import ops
 
+from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number
+from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.rows import count, spread
 from mdl_tf.pairs import pair_masks
 
 
 def _check(alpha):
-    # Beyond, exp(4 tan^2(alpha) x . z) of unit vectors leaves the range of float32.
-    check_number("alpha", alpha, above=0, below=70)
+    # Beyond, products of exp(4 tan^2(alpha) cos) leave the range of float32.
+    check_number("alpha", alpha, above=0, below=70, unit="degrees")
 
 
 def angular_loss(labels, embeddings, *, alpha=45.0):
     """Angular loss of each anchor of a batch.
 
-    With t = tan(alpha)^2, over the positive pairs (a, p), n the negatives that both have:
+    With s the cosines and t = tan(alpha)^2, over the positive pairs (a, p), n the negatives that
+    both have:
 
-        l_ap = log(1 + sum_n exp(4 t (x_a + x_p) . x_n - 2 (1 + t) x_a . x_p))
+        l_ap = log(1 + sum_n exp(4 t (s_an + s_pn) - 2 (1 + t) s_ap))
         loss = mean over the positive pairs of l_ap
 
     Args:
         labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
-        embeddings: floats, shape `(B, D)`, not normalised here; the loss is made for unit vectors.
+        embeddings: floats, shape `(B, D)`, of any length: the cosine normalises. The paper drops
+            terms that are constant for unit vectors alone.
         alpha: upper bound of the angle at the negative, in degrees, above 0 and below 70. Defaults
             to `45.0`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
         pair (a, p) counts for anchor a. All 0 if there is no positive pair that has negatives.
-        The sum over n is one product of matrices, exact while `4 t` times the squared length of the
-        embeddings stays below 40 (80 beyond unit vectors are out of range and count as 0).
 
     Raises:
         ValueError: for one-hot or float labels, wrong or unknown ranks, lengths that statically
@@ -47,7 +48,7 @@ def angular_loss(labels, embeddings, *, alpha=45.0):
     _check(alpha)
     labels, embeddings = check_batch(labels, embeddings)
     squared_tangent = math.tan(math.radians(alpha)) ** 2
-    similarities = ops.matmul(embeddings, ops.transpose(embeddings))  # (B, D) -> (B, B)
+    similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     has_negative = ops.any(negatives, axis=1)
     pairs = ops.logical_and(positives, has_negative[:, None])
@@ -58,11 +59,11 @@ def angular_loss(labels, embeddings, *, alpha=45.0):
     exponentials = ops.exp(scaled - largest[:, None])
     # a and p have the same negatives: sum_n e^(c x_a.x_n) e^(c x_p.x_n), (B, B)(B, B) -> (B, B).
     sums = ops.matmul(exponentials, ops.transpose(exponentials))
-    in_range = ops.logical_and(pairs, sums > 0)
-    log_sums = largest[:, None] + largest[None, :] + ops.log(ops.where(in_range, sums, 1.0))
+    # Of pairs they are above e^-61: cosines differ by 2 at most, and alpha stays below 70 degrees.
+    log_sums = largest[:, None] + largest[None, :] + ops.log(ops.where(pairs, sums, 1.0))
     terms = ops.softplus(log_sums - 2 * (1 + squared_tangent) * similarities)
-    terms = ops.where(in_range, terms, 0.0)
-    return spread(ops.sum(terms, axis=1), count(pairs, terms.dtype))
+    terms = ops.where(pairs, terms, 0.0)
+    return spread(ops.sum(terms, axis=1), count(pairs, terms.dtype)) + nan_unless_finite(embeddings)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from mdl_tf.losses.checks import check_batch, check_choice, class_indices
+from mdl_tf.losses.checks import check_batch, class_indices
 from mdl_tf.pairs import local_ids
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
@@ -25,6 +25,8 @@ class MetricLoss(keras.losses.Loss):
     compares the images of a batch with each other, by checked class indices in one that has
     weights for each class (`num_classes`).
 
+    Under a distribution strategy each replica compares the images of its own share of the batch.
+
     A subclass names its `function(labels, embeddings, [weights,] **settings)`, checks the settings
     in `check`, and says in `weight_specs` which weights it has.
 
@@ -37,18 +39,38 @@ class MetricLoss(keras.losses.Loss):
         name: name of the loss. Defaults to that of the function.
         dtype: `"float32"` or `"float64"`, the type of the computation. Defaults to float32, or
             float64 where that is `keras.config.floatx()`; models may be in half precision.
+        **unknown: nothing else is taken.
 
     Raises:
         ValueError: if `reduction`, `dtype` or a setting is not allowed.
+        TypeError: for an argument that is not known, with the ones that are.
     """
 
     function = None
 
     def __init__(
-        self, settings, *, num_classes=None, reduction="sum_over_batch_size", name=None, dtype=None
+        self,
+        settings,
+        *,
+        num_classes=None,
+        reduction="sum_over_batch_size",
+        name=None,
+        dtype=None,
+        **unknown,
     ):
-        # "none" would log the mean and train on the sum.
-        check_choice("reduction", reduction, REDUCTIONS)
+        for key in unknown:
+            parameters = inspect.signature(type(self)).parameters.values()
+            known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+            raise TypeError(
+                f"{type(self).__name__} has no argument `{key}`. "
+                f"Known: {', '.join([*known, 'reduction', 'name', 'dtype'])}"
+            )
+        if reduction not in REDUCTIONS:
+            # It would log the mean and train on the sum.
+            raise ValueError(
+                f"`reduction` must be one of {REDUCTIONS}; `{self.function.__name__}` gives the "
+                f"losses of the anchors. Received: reduction={reduction!r}"
+            )
         if dtype is None:
             dtype = "float64" if keras.config.floatx() == "float64" else "float32"
         dtype = keras.backend.standardize_dtype(getattr(dtype, "compute_dtype", dtype))
@@ -110,10 +132,12 @@ class MetricLoss(keras.losses.Loss):
         """The arguments that are not the defaults, as a user would write them again."""
         parameters = inspect.signature(type(self).__init__).parameters
         config = self.get_config()
+        defaults = {key: parameter.default for key, parameter in parameters.items()}
+        defaults.update(reduction=REDUCTIONS[0], name=self.function.__name__, dtype="float32")
         return {
             key: config[key]
-            for key, parameter in parameters.items()
-            if key in config and config[key] != parameter.default
+            for key, default in defaults.items()
+            if key in config and config[key] != default
         }
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -139,6 +163,12 @@ class MetricLoss(keras.losses.Loss):
         classes = {} if self.num_classes is None else {"num_classes": self.num_classes}
         own = {"name": self.name, "reduction": self.reduction, "dtype": self.dtype}
         return {**own, **classes, **self.settings}
+
+    def __setattr__(self, name, value):
+        if name in self.__dict__.get("settings", {}):
+            # A compiled step would go on with the old value.
+            raise AttributeError(f"`{name}` is fixed; make a new {type(self).__name__} instead.")
+        super().__setattr__(name, value)
 
     def __getattr__(self, name):
         # Settings read as attributes: `loss.margin`.

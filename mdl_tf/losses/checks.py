@@ -11,7 +11,7 @@ from keras import ops
 MOST_CLASSES = 2**24
 
 
-def check_number(name, value, *, least=None, above=None, below=None):
+def check_number(name, value, *, least=None, above=None, below=None, unit=None):
     """Refuse a setting that is no finite number in its range.
 
     Args:
@@ -20,6 +20,7 @@ def check_number(name, value, *, least=None, above=None, below=None):
         least: smallest value allowed. Defaults to `None`.
         above: bound that the value must exceed. Defaults to `None`.
         below: bound that the value must stay under. Defaults to `None`.
+        unit: what it is measured in, for the message. Defaults to `None`.
 
     Raises:
         ValueError: if it is no number or out of range.
@@ -34,6 +35,7 @@ def check_number(name, value, *, least=None, above=None, below=None):
     if below is not None:
         rule, fits = f"{rule}, below {below}", fits and value < below
     if not fits:
+        rule = f"{rule}, in {unit}" if unit else rule
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
 
 
@@ -104,8 +106,14 @@ def check_batch(labels, embeddings):
         )
     # Under a distribution strategy Keras builds a model with the mean of the replicas' labels.
     if "int" not in dtype and not tf.distribute.in_cross_replica_context():
+        reason = (
+            "floats merge ids above 2^24. Cast them to int64; or, if they are integers, give "
+            "`compile` the class, such as TripletLoss(), and not the function"
+        )
+        if "str" in dtype:
+            reason = "number names by `np.unique(names, return_inverse=True)[1]`"
         raise ValueError(
-            "`labels` (`y_true`) must be integer class ids; floats merge ids above 2^24. "
+            f"`labels` (`y_true`) must be integer class ids; {reason}. "
             f"Received: labels with dtype={dtype}"
         )
     width = _static_shape(embeddings)
@@ -142,6 +150,23 @@ def _shown(shape):
     return "unknown" if shape is None else tuple(shape)
 
 
+def nan_unless_finite(*tensors):
+    """What lets a network that has diverged be seen in the loss, to which it is added.
+
+    Hinges and masks drop what is no number: a network of NaN would look like one that has learned
+    everything, and nothing would stop it.
+
+    Args:
+        *tensors: floats of any shape.
+
+    Returns:
+        A scalar of the type of the first: 0, or NaN if any entry is infinite or no number.
+    """
+    finite = [ops.all(ops.isfinite(tensor)) for tensor in tensors]
+    finite = finite[0] if len(finite) == 1 else ops.logical_and(*finite)
+    return ops.cast(ops.where(finite, 0.0, float("nan")), tensors[0].dtype)
+
+
 def check_weights(name, weights, embeddings, rank=2):
     """Weights of a loss as a tensor whose vectors are as long as the embeddings.
 
@@ -152,19 +177,22 @@ def check_weights(name, weights, embeddings, rank=2):
         rank: 2 or 3. Defaults to `2`.
 
     Returns:
-        The weights as a tensor.
+        The weights as a tensor of the embeddings' type.
 
     Raises:
         ValueError: for another rank or length.
     """
-    weights = ops.convert_to_tensor(weights)
-    shape, dim = tuple(weights.shape), embeddings.shape[1]
-    fits = len(shape) == rank and shape[0] >= 2 and (dim is None or shape[-1] == dim)
+    shape, dim = None, embeddings.shape[1]
+    if weights is not None:
+        weights = ops.cast(ops.convert_to_tensor(weights), embeddings.dtype)
+        shape = _static_shape(weights)
+    fits = shape is not None and len(shape) == rank and None not in shape and shape[0] >= 2
+    fits = fits and (dim is None or shape[-1] == dim)
     if not fits:
         axes = "(C, D)" if rank == 2 else "(C, K, D)"
         raise ValueError(
-            f"`{name}` must have shape `{axes}`, C at least 2 and D that of the embeddings. "
-            f"Received: {name} with shape={shape}, embeddings with D={dim}"
+            f"`{name}` must have a known shape `{axes}`, C at least 2 and D that of the embeddings."
+            f" Received: {name} with shape={_shown(shape)}, embeddings with D={dim}"
         )
     return weights
 

@@ -5,7 +5,7 @@ from keras import ops
 
 from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number
+from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid, valid_anchors
 from mdl_tf.pairs import pair_masks
 
@@ -55,7 +55,9 @@ def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
     pull = log_sum_exp(-gamma * pull_pace * (similarities - 1 + margin), positives)
     push = log_sum_exp(gamma * push_pace * (similarities - margin), negatives)
     # The infinities of anchors without a positive or a negative end here.
-    return mean_over_valid(ops.softplus(ops.where(valid, pull + push, 0.0)), valid)
+    return mean_over_valid(
+        ops.softplus(ops.where(valid, pull + push, 0.0)), valid
+    ) + nan_unless_finite(embeddings)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

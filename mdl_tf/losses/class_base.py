@@ -11,6 +11,7 @@ from mdl_tf.losses.checks import (
     check_count,
     check_weights,
     class_indices,
+    nan_unless_finite,
 )
 
 
@@ -25,7 +26,7 @@ def cosines_to_classes(labels, embeddings, proxies):
     Returns:
         cosines `(B, C)`; indices, the labels as int32 `(B,)`, -1 where they are none; and refused
         `(B,)`, to add to the losses: 0, or NaN where a label is no class index and no error could
-        be raised.
+        be raised, or if anything is not finite.
 
     Raises:
         ValueError: for labels or shapes that do not fit.
@@ -33,8 +34,8 @@ def cosines_to_classes(labels, embeddings, proxies):
     labels, embeddings = check_batch(labels, embeddings)
     proxies = check_weights("proxies", proxies, embeddings)
     indices, refused = class_indices(labels, proxies.shape[0])
-    cosines = cosine_similarity(embeddings, proxies)
-    return cosines, indices, ops.cast(refused, cosines.dtype)
+    refused = ops.cast(refused, embeddings.dtype) + nan_unless_finite(embeddings, proxies)
+    return cosine_similarity(embeddings, proxies), indices, refused
 
 
 def own_class(indices, num_classes):

@@ -5,7 +5,7 @@ from keras import ops
 
 from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.rows import count, spread
 from mdl_tf.pairs import pair_masks
 
@@ -82,7 +82,11 @@ def contrastive_loss(
         pulls = pushes = size * (size - 1)
     if squared:
         pull, push = pull * pull, push * push
-    return spread(ops.sum(pull, axis=1), pulls) + spread(ops.sum(push, axis=1), pushes)
+    return (
+        spread(ops.sum(pull, axis=1), pulls)
+        + spread(ops.sum(push, axis=1), pushes)
+        + nan_unless_finite(embeddings)
+    )
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -5,7 +5,7 @@ from keras import ops
 
 from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, spread, valid_anchors
 from mdl_tf.pairs import pair_masks
 
@@ -54,7 +54,9 @@ def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean
     # log(e^a + e^b) = a + log(1 + e^(b - a)); by `maximum` its gradient would be wrong at a = b.
     both = push[:, None] + ops.softplus(push[None, :] - push[:, None])  # (B,) -> (B, B)
     terms = ops.where(pairs, ops.relu(distances + both), 0.0)
-    return spread(ops.sum(terms * terms, axis=1) / 2, count(pairs, terms.dtype))
+    return spread(
+        ops.sum(terms * terms, axis=1) / 2, count(pairs, terms.dtype)
+    ) + nan_unless_finite(embeddings)
 
 
 def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
@@ -91,7 +93,7 @@ def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distanc
     valid = valid_anchors(positives, negatives)
     pull = ops.where(valid, log_sum_exp(distances, positives), 0.0)  # (B, B) -> (B,)
     push = ops.where(valid, log_sum_exp(margin - distances, negatives), 0.0)
-    return mean_over_valid(ops.relu(pull + push), valid)
+    return mean_over_valid(ops.relu(pull + push), valid) + nan_unless_finite(embeddings)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -15,6 +15,7 @@ from mdl_tf.losses.checks import (
     check_count,
     check_number,
     class_indices,
+    nan_unless_finite,
 )
 from mdl_tf.losses.rows import mean_over_valid, spread, valid_anchors
 from mdl_tf.pairs import pair_masks
@@ -42,8 +43,8 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
             there is a boundary for each class.
         embeddings: floats, shape `(B, D)`, not normalised here (but for the cosine); the defaults
             are for unit vectors.
-        beta: the boundary, a number or scalar tensor, or a tensor `(C,)`, one for each class.
-            Defaults to `1.2`.
+        beta: the boundary, a number above 0 or a scalar tensor, or a tensor `(C,)`, one for each
+            class. Defaults to `1.2`.
         margin: half the width of the gap around the boundary, at least 0. Defaults to `0.2`.
         nu: weight of the boundary in the loss; negative values widen it. Defaults to `0.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
@@ -60,12 +61,14 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
 
     Source: Wu, Manmatha, Smola, Krahenbuhl, "Sampling Matters in Deep Embedding Learning", ICCV
     2017. Paper settings: the defaults on unit vectors, beta learned for each class at a learning
-    rate of 0.1 while the network had 1e-4, and negatives drawn by distance, one for each positive;
-    here every triplet counts and nothing is drawn.
+    rate of 0.1 while the network had 1e-4 (`learning_rate_factors={"boundary": 1000}`), and
+    negatives drawn by distance, one for each positive; here every triplet counts and nothing is
+    drawn.
     """
     _check(margin, nu, distance)
     labels, embeddings = check_batch(labels, embeddings)
     if not hasattr(beta, "dtype"):
+        check_number("beta", beta, above=0)
         # A Python number by way of float32 would lose digits of a float64 loss.
         beta = ops.convert_to_tensor(beta, dtype=embeddings.dtype)
     beta = ops.cast(beta, embeddings.dtype)
@@ -94,7 +97,12 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
     active += ops.sum(ops.cast(push > 0, dtype) * positive_count)
     valid = valid_anchors(positives, negatives)
     regulariser = mean_over_valid(nu * beta, valid)
-    return spread(rows, active) + regulariser + ops.cast(refused, dtype)
+    return (
+        spread(rows, active)
+        + regulariser
+        + ops.cast(refused, dtype)
+        + nan_unless_finite(embeddings)
+    )
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -153,7 +161,13 @@ class MarginLoss(MetricLoss):
         if not self.learn_beta:
             return {}
         shape = () if self.num_classes is None else (self.num_classes,)
-        return {"beta": (shape, keras.initializers.Constant(self.beta))}
+        # Not called beta, as the offsets of batch normalisation are, which a learning-rate factor
+        # of that name would reach as well.
+        return {"boundary": (shape, keras.initializers.Constant(self.beta))}
+
+    def compute(self, labels, embeddings):
+        beta = self.weights.get("boundary", self.beta)
+        return margin_loss(labels, embeddings, **{**self.settings, "beta": beta})
 
     def get_config(self):
         return {**super().get_config(), "learn_beta": self.learn_beta}

@@ -5,7 +5,7 @@ from keras import ops
 
 from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.rows import farthest_and_nearest, log_sum_exp, mean_over_valid, valid_anchors
 from mdl_tf.pairs import pair_masks
 
@@ -76,7 +76,9 @@ def margin_discriminate_loss(
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     if form == "hardest":
         farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
-        return mean_over_valid(ops.relu(margin + farthest - nearest), valid)
+        return mean_over_valid(ops.relu(margin + farthest - nearest), valid) + nan_unless_finite(
+            embeddings
+        )
     valid = valid_anchors(positives, negatives)
     scaled = sharpness * distances
     # The infinities of anchors without a positive or a negative end here.
@@ -84,8 +86,10 @@ def margin_discriminate_loss(
     push = ops.where(valid, log_sum_exp(-scaled, negatives), 0.0)
     bound = margin + (pull + push) / sharpness
     if form == "hinge":
-        return mean_over_valid(ops.relu(bound), valid)
-    return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid)
+        return mean_over_valid(ops.relu(bound), valid) + nan_unless_finite(embeddings)
+    return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid) + nan_unless_finite(
+        embeddings
+    )
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -5,7 +5,7 @@ from keras import ops
 
 from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number
+from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.rows import farthest_and_nearest, log_sum_exp, mean_over_valid, valid_anchors
 from mdl_tf.pairs import pair_masks
 
@@ -64,7 +64,7 @@ def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0,
         positives, negatives = ops.logical_and(positives, hard), ops.logical_and(negatives, close)
     pull = ops.softplus(log_sum_exp(-alpha * (similarities - base), positives)) / alpha
     push = ops.softplus(log_sum_exp(beta * (similarities - base), negatives)) / beta
-    return mean_over_valid(pull + push, valid)
+    return mean_over_valid(pull + push, valid) + nan_unless_finite(embeddings)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number
+from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid
 from mdl_tf.pairs import class_order
 
@@ -73,7 +73,9 @@ def n_pairs_loss(labels, embeddings, *, l2=0.001):
     terms = ops.where(counts, log_sum - to_own + l2 * squares / 2, 0.0)
     places = ops.expand_dims(places, 1)
     valid = ops.scatter(places, ops.cast(counts, "int32"), (size,)) > 0
-    return mean_over_valid(ops.scatter(places, terms, (size,)), valid)
+    return mean_over_valid(ops.scatter(places, terms, (size,)), valid) + nan_unless_finite(
+        embeddings
+    )
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

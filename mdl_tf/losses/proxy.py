@@ -33,7 +33,7 @@ def proxy_nca_loss(labels, embeddings, proxies, *, scale=9.0, target_in_denomina
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
-        image counts.
+        image counts. Memory grows with B C.
 
     Raises:
         ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
@@ -80,7 +80,7 @@ def proxy_anchor_loss(labels, embeddings, proxies, *, margin=0.1, alpha=32.0):
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
         loss is no sum over images: u_z is shared evenly by the images of class z, v_z by the
-        others. Every image counts.
+        others. Every image counts. Memory grows with B C.
 
     Raises:
         ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
@@ -128,7 +128,7 @@ class ProxyNCALoss(ClassLoss):
     function = staticmethod(proxy_nca_loss)
     check = staticmethod(_check_nca)
 
-    def __init__(self, num_classes, scale=9.0, target_in_denominator=False, **options):
+    def __init__(self, num_classes, *, scale=9.0, target_in_denominator=False, **options):
         settings = {"scale": scale, "target_in_denominator": target_in_denominator}
         super().__init__(num_classes, settings, **options)
 
@@ -152,5 +152,5 @@ class ProxyAnchorLoss(ClassLoss):
     function = staticmethod(proxy_anchor_loss)
     check = staticmethod(_check_anchor)
 
-    def __init__(self, num_classes, margin=0.1, alpha=32.0, **options):
+    def __init__(self, num_classes, *, margin=0.1, alpha=32.0, **options):
         super().__init__(num_classes, {"margin": margin, "alpha": alpha}, **options)

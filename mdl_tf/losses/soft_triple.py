@@ -10,6 +10,7 @@ from mdl_tf.losses.checks import (
     check_number,
     check_weights,
     class_indices,
+    nan_unless_finite,
 )
 from mdl_tf.losses.class_base import ClassLoss, cross_entropy, own_class
 
@@ -44,7 +45,7 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
         image counts, and each carries the whole regulariser. Where two centres coincide the
-        gradient of their distance, which does not exist, is 0.
+        gradient of their distance, which does not exist, is 0. Memory grows with B C K.
 
     Raises:
         ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
@@ -57,7 +58,7 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
     """
     _check(scale, gamma, margin, tau)
     labels, embeddings = check_batch(labels, embeddings)
-    centers = ops.cast(check_weights("centers", centers, embeddings, rank=3), embeddings.dtype)
+    centers = check_weights("centers", centers, embeddings, rank=3)
     classes, per_class, dim = centers.shape
     cosines = cosine_similarity(embeddings, ops.reshape(centers, (classes * per_class, dim)))
     cosines = ops.reshape(cosines, (-1, classes, per_class))  # (B, C K) -> (B, C, K)
@@ -66,6 +67,7 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
     own = own_class(indices, classes)
     logits = scale * ops.where(own, similarities - margin, similarities)
     losses = cross_entropy(logits, indices) + ops.cast(refused, embeddings.dtype)
+    losses = losses + nan_unless_finite(embeddings, centers)
     if per_class == 1:
         return losses
     return losses + tau * _spread_of_centers(centers) / (classes * per_class * (per_class - 1))
@@ -107,6 +109,7 @@ class SoftTripleLoss(ClassLoss):
     def __init__(
         self,
         num_classes,
+        *,
         centers_per_class=10,
         scale=20.0,
         gamma=0.1,

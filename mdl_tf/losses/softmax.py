@@ -28,7 +28,7 @@ def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
-        image counts.
+        image counts. Memory grows with B C.
 
     Raises:
         ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
@@ -66,7 +66,7 @@ def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
-        image counts.
+        image counts. Memory grows with B C.
 
     Raises:
         ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
@@ -84,7 +84,7 @@ def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
 
 
 def _check_arc_face(margin, scale):
-    check_number("margin", margin, least=0, below=3.141)
+    check_number("margin", margin, least=0, below=3.141, unit="radians")
     check_number("scale", scale, above=0)
 
 
@@ -101,14 +101,14 @@ def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
         labels: class indices, integers 0 to C - 1, shape `(B,)` or `(B, 1)`.
         embeddings: floats, shape `(B, D)`, of any length: the cosine normalises.
         proxies: a vector for each class, of any length, shape `(C, D)`.
-        margin: added to the angle to the own class, in radians, at least 0 and below pi. Defaults
-            to `0.5`.
+        margin: added to the angle to the own class, in radians, at least 0 and below 3.141.
+            Defaults to `0.5`.
         scale: above 0. Defaults to `64.0`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. Every
-        image counts. At an angle of 0, where the sine has no derivative, its gradient is taken
-        as 0.
+        image counts. Memory grows with B C. At an angle of 0, where the sine has no derivative, its
+        gradient is taken as 0.
 
     Raises:
         ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
@@ -152,7 +152,7 @@ class NormalizedSoftmaxLoss(ClassLoss):
     function = staticmethod(normalized_softmax_loss)
     check = staticmethod(_check_normalized)
 
-    def __init__(self, num_classes, temperature=0.05, **options):
+    def __init__(self, num_classes, *, temperature=0.05, **options):
         super().__init__(num_classes, {"temperature": temperature}, **options)
 
 
@@ -175,7 +175,7 @@ class CosFaceLoss(ClassLoss):
     function = staticmethod(cos_face_loss)
     check = staticmethod(_check_cos_face)
 
-    def __init__(self, num_classes, margin=0.35, scale=64.0, **options):
+    def __init__(self, num_classes, *, margin=0.35, scale=64.0, **options):
         super().__init__(num_classes, {"margin": margin, "scale": scale}, **options)
 
 
@@ -198,5 +198,5 @@ class ArcFaceLoss(ClassLoss):
     function = staticmethod(arc_face_loss)
     check = staticmethod(_check_arc_face)
 
-    def __init__(self, num_classes, margin=0.5, scale=64.0, **options):
+    def __init__(self, num_classes, *, margin=0.5, scale=64.0, **options):
         super().__init__(num_classes, {"margin": margin, "scale": scale}, **options)

@@ -5,7 +5,7 @@ from keras import ops
 
 from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid, valid_anchors
 from mdl_tf.pairs import pair_masks
 
@@ -64,7 +64,7 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
         terms = log_sum - logits
     counts = ops.sum(ops.cast(positives, logits.dtype), axis=1)
     means = ops.sum(ops.where(positives, terms, 0.0), axis=1) / ops.maximum(counts, 1)
-    return mean_over_valid(means, valid)
+    return mean_over_valid(means, valid) + nan_unless_finite(embeddings)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -10,7 +10,7 @@ from keras import ops
 
 from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number
+from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, spread
 from mdl_tf.pairs import class_order, pair_masks
 
@@ -23,10 +23,7 @@ def _check(margin, mining, distance, soft):
     check_choice("distance", distance, DISTANCES)
     check_choice("soft", soft, (True, False))
     if soft and mining != "hard":
-        raise ValueError(
-            f"`soft` needs mining='hard', the softplus of all triplets does not factor. "
-            f"Received: soft=True, mining={mining!r}"
-        )
+        raise ValueError(f"`soft` needs mining='hard'. Received: soft=True, mining={mining!r}")
 
 
 def triplet_loss(
@@ -84,11 +81,15 @@ def triplet_loss(
     if mining == "hard":
         farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
         gap = margin + farthest - nearest
-        return mean_over_valid(ops.softplus(gap) if soft else ops.relu(gap), valid)
+        return mean_over_valid(
+            ops.softplus(gap) if soft else ops.relu(gap), valid
+        ) + nan_unless_finite(embeddings)
 
     weights, active, pairs = _active_triplets(labels, distances, negatives, margin, mining)
     rows = ops.sum(weights * distances, axis=1) + margin * active  # (B, B) -> (B,)
-    return spread(rows, ops.sum(active if mining == "all" else pairs))
+    return spread(rows, ops.sum(active if mining == "all" else pairs)) + nan_unless_finite(
+        embeddings
+    )
 
 
 def _active_triplets(labels, distances, negatives, margin, mining):
