@@ -56,7 +56,10 @@ class MetricModel(keras.Model):
                 "`loss` must be a loss of `mdl_tf.losses`, such as ProxyAnchorLoss(num_classes=98)."
                 f" Received: loss={loss!r}"
             )
-        shape = getattr(embedder, "output_shape", None)
+        try:
+            shape = getattr(embedder, "output_shape", None)
+        except ValueError:  # what some versions of Keras say of a model that is not built
+            shape = None
         if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
             raise ValueError(
                 "`embedder` must be a built model with an output of shape `(B, D)`. "

@@ -286,6 +286,13 @@ def test_what_is_no_number_is_seen_in_the_loss(name, settings, jit):
     assert np.isnan(mean(one))
 
 
+def test_a_loss_shows_how_it_was_made():
+    assert repr(losses.TripletLoss()) == "TripletLoss()"
+    loss = losses.ProxyAnchorLoss(10, alpha=16, reduction="sum")
+    assert repr(loss) == "ProxyAnchorLoss(num_classes=10, alpha=16, reduction='sum')"
+    assert repr(type(loss).from_config(loss.get_config())) == repr(loss)
+
+
 def test_unknown_arguments_list_the_known_ones():
     with pytest.raises(TypeError) as raised:
         losses.TripletLoss(margn=0.1)

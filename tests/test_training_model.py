@@ -183,11 +183,14 @@ for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
         model = keras.Model(inputs, keras.layers.Dense(3, name="embedding")(inputs))
         model = MetricModel(model, ProxyNCALoss(4))
         model.compile(Adam(0.001, learning_rate_factors={"proxies": 100, "bias": 10}))
+    start = np.random.default_rng(1)
+    model.set_weights([start.normal(size=w.shape) for w in model.get_weights()])
     if strategy:
         assert strategy.num_replicas_in_sync == 2
     data = tf.data.Dataset.from_tensors((x, y)).unbatch().batch(24, drop_remainder=True)
-    history = model.fit(data, epochs=4, verbose=0, shuffle=False)
-    found.append([np.array(history.history["loss"]), *model.get_weights()])
+    model.fit(data, epochs=4, verbose=0, shuffle=False)
+    # Not the logged loss, which Keras up to some version after 3.6 has wrong under a strategy.
+    found.append(model.get_weights())
 for one, two in zip(*found):
     np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-4)
 print("equal")

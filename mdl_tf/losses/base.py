@@ -120,25 +120,25 @@ class MetricLoss(keras.losses.Loss):
             ValueError: if the loss has weights and no model to train them.
         """
         if self._weights is None and self.has_weights:
-            given = ", ".join(f"{k}={v!r}" for k, v in self._given().items())
             raise ValueError(
                 f"{type(self).__name__} has weights of its own, which `compile` alone would never "
                 "train or save. Write: model = mdl_tf.training_model.MetricModel(embedder, "
-                f"{type(self).__name__}({given})); model.compile(optimizer)"
+                f"{self!r}); model.compile(optimizer)"
             )
         return self._weights or {}
 
-    def _given(self):
-        """The arguments that are not the defaults, as a user would write them again."""
+    def __repr__(self):
+        """As a user would write it again: the arguments that are not the defaults."""
         parameters = inspect.signature(type(self).__init__).parameters
         config = self.get_config()
         defaults = {key: parameter.default for key, parameter in parameters.items()}
         defaults.update(reduction=REDUCTIONS[0], name=self.function.__name__, dtype="float32")
-        return {
-            key: config[key]
+        given = [
+            f"{key}={config[key]!r}"
             for key, default in defaults.items()
             if key in config and config[key] != default
-        }
+        ]
+        return f"{type(self).__name__}({', '.join(given)})"
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         labels, _ = check_batch(y_true, y_pred)

@@ -51,8 +51,9 @@ def n_pairs_loss(labels, embeddings, *, l2=0.001):
     order, first, rank, images = class_order(labels)  # (B,) each
     size = ops.shape(labels)[0]
     is_anchor = ops.logical_and(ops.equal(rank % 2, 0), rank + 1 < images)
-    # The anchors in front, in A = B // 2 places, of which some stay empty: products of a quarter.
-    places = ops.argsort(ops.where(is_anchor, 0, 1))[: size // 2]
+    # The anchors in front, in half as many places, A, of which some stay empty: products of a
+    # quarter.
+    places = ops.argsort(ops.where(is_anchor, 0, 1))[: (size + 1) // 2]
     filled = ops.take(is_anchor, places)  # (A,)
     rank = ops.take(rank, places)
     following = ops.take(first, places) + (rank + 1) % ops.take(images, places)
