@@ -19,6 +19,17 @@ def cache_folder(tmp_path_factory):
     return folder
 
 
+# Minutes each: begun last, one of them would be waited for alone.
+LONG = ("test_loss_contract", "test_shown_code", "test_train", "test_cli", "test_training_model")
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        return LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
+
+    items.sort(key=place)
+
+
 def mixed_batch(seed=0, dim=6, dtype="float64"):
     """Unit vectors of four tight or loose classes of 4, 3, 2 and 1 images, shuffled.
 

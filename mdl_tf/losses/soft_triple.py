@@ -62,7 +62,9 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
     classes, per_class, dim = centers.shape
     cosines = cosine_similarity(embeddings, ops.reshape(centers, (classes * per_class, dim)))
     cosines = ops.reshape(cosines, (-1, classes, per_class))  # (B, C K) -> (B, C, K)
-    similarities = ops.sum(ops.softmax(cosines / gamma, axis=2) * cosines, axis=2)  # (B, C)
+    similarities = cosines[:, :, 0]  # (B, C)
+    if per_class > 1:
+        similarities = ops.sum(ops.softmax(cosines / gamma, axis=2) * cosines, axis=2)
     indices, refused = class_indices(labels, classes)
     own = own_class(indices, classes)
     logits = scale * ops.where(own, similarities - margin, similarities)
