@@ -109,6 +109,13 @@ def batch(seed, length=1.0):
     return labels, embeddings, rng.normal(size=(CLASSES, 6)), rng.normal(size=(CLASSES, 3, 6))
 
 
+def third(name, proxies, centers):
+    """What a loss with weights takes as its third argument, in a list; an empty one for others."""
+    if name not in CLASS_LOSSES:
+        return []
+    return [centers if name == "soft_triple" else proxies]
+
+
 def value_and_gradients(name, labels, *tensors, **settings):
     tensors = [tf.constant(x) for x in tensors]
     with tf.GradientTape() as tape:
@@ -123,9 +130,7 @@ def value_and_gradients(name, labels, *tensors, **settings):
 def test_equals_plain_loops_in_float64(name, settings, seed):
     # Unit vectors leave no term of the lifted losses at 0.
     labels, x, proxies, centers = batch(seed, 5.0 if "lifted" in name else 1.0)
-    tensors = [x]
-    if name in CLASS_LOSSES:
-        tensors.append(centers if name == "soft_triple" else proxies)
+    tensors = [x, *third(name, proxies, centers)]
     oracle = getattr(loss_oracles, name)
     found, gradients = value_and_gradients(name, labels, *tensors, **settings)
     assert found.dtype == np.float64
@@ -154,7 +159,7 @@ each_loss = pytest.mark.parametrize(("name", "settings"), FIRST, ids=label)
 
 
 def weights_of(name, classes, per_class, dim, seed=0):
-    """What a loss with weights takes as its third argument, in a list; an empty one for others."""
+    """Such weights, drawn at random."""
     if name not in CLASS_LOSSES:
         return []
     shape = (classes, per_class, dim) if name == "soft_triple" else (classes, dim)
@@ -204,7 +209,7 @@ def test_no_tensor_is_larger_than_the_pairs_of_the_batch(name, settings):
 @each_loss
 def test_permuting_the_batch_permutes_the_loss(name, settings):
     labels, x, proxies, centers = batch(0)
-    weights = {"soft_triple": [centers]}.get(name, [proxies] if name in CLASS_LOSSES else [])
+    weights = third(name, proxies, centers)
     order = np.random.default_rng(1).permutation(len(labels))
     if name == "n_pairs":
         # Its pairs are made in the order of the batch: images change places with other classes'.
@@ -236,7 +241,7 @@ def test_float32_on_a_usual_batch_equals_float64(name, settings):
 @pytest.mark.parametrize("length", [1e-6, 30.0, 1e4])
 def test_embeddings_of_any_length_give_finite_values_and_gradients(name, settings, length):
     labels, x, proxies, centers = batch(0)
-    weights = {"soft_triple": [centers]}.get(name, [proxies] if name in CLASS_LOSSES else [])
+    weights = third(name, proxies, centers)
     tensors = [(length * t).astype(np.float32) for t in (x, *weights)]
     found, gradients = value_and_gradients(name, labels, *tensors, **settings)
     assert np.isfinite(found).all()
@@ -269,7 +274,7 @@ def test_settings_cannot_be_changed_in_silence():
 def test_what_is_no_number_is_seen_in_the_loss(name, settings, jit):
     """Else a diverged network would look like one that has learned everything."""
     labels, x, proxies, centers = batch(0)
-    weights = {"soft_triple": [centers]}.get(name, [proxies] if name in CLASS_LOSSES else [])
+    weights = third(name, proxies, centers)
     labels = np.where(labels == 3, 2, labels)  # nobody alone, so that everybody counts
 
     @tf.function(jit_compile=jit)
@@ -404,7 +409,7 @@ def test_impossible_settings_name_argument_rule_and_value(name, argument, value,
     if argument in ("num_classes", "centers_per_class"):
         return  # of the class alone
     labels, x, proxies, centers = batch(0)
-    weights = {"soft_triple": [centers]}.get(name, [proxies] if classes else [])
+    weights = third(name, proxies, centers)
     with pytest.raises(ValueError) as raised:
         getattr(losses, f"{name}_loss")(labels, x, *weights, **{argument: value})
     assert str(raised.value) == message

@@ -40,6 +40,20 @@ def started(folder, **settings):
     return config, Run.create(config, folder)
 
 
+def train_one_epoch(config, run, monkeypatch):
+    """Train until an interruption right after the first epoch was kept."""
+    kept = RunCheckpoint.on_epoch_end
+
+    def interrupt(self, epoch, logs=None):
+        kept(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, run, report=lambda line: None)
+    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
+
+
 def history(run):
     return np.loadtxt(run.folder / "history.csv", delimiter=",", skiprows=1, ndmin=2)
 
@@ -59,16 +73,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
     expected = train.train(config, whole, report=lambda line: None)
 
     config, broken = started(tmp_path / "broken", **settings)
-    kept = RunCheckpoint.on_epoch_end
-
-    def interrupt(self, epoch, logs=None):
-        kept(self, epoch, logs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train.train(config, broken, report=lambda line: None)
-    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
+    train_one_epoch(config, broken, monkeypatch)
     assert len(history(broken)) == 1
     keras.backend.clear_session()
     found = train.train(broken.config, broken, report=lambda line: None)
@@ -259,16 +264,7 @@ def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
     config, run = started(
         tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False
     )
-    kept = RunCheckpoint.on_epoch_end
-
-    def interrupt(self, epoch, logs=None):
-        kept(self, epoch, logs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train.train(config, run, report=lambda line: None)
-    monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
+    train_one_epoch(config, run, monkeypatch)
     found = train.train(run.config, run, report=lambda line: None)
     assert history(run)[:, 0].tolist() == [1, 2]
     model = keras.saving.load_model(run.model, compile=False)

@@ -6,7 +6,7 @@ from keras import ops
 from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
-from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, spread, valid_anchors
+from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, soft_violation, spread
 from mdl_tf.pairs import pair_masks
 
 
@@ -90,10 +90,8 @@ def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distanc
     labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
-    valid = valid_anchors(positives, negatives)
-    pull = ops.where(valid, log_sum_exp(distances, positives), 0.0)  # (B, B) -> (B,)
-    push = ops.where(valid, log_sum_exp(margin - distances, negatives), 0.0)
-    return mean_over_valid(ops.relu(pull + push), valid) + nan_unless_finite(embeddings)
+    bound, valid = soft_violation(distances, positives, negatives, margin, sharpness=1.0)
+    return mean_over_valid(ops.relu(bound), valid) + nan_unless_finite(embeddings)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

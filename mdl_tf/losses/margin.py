@@ -17,6 +17,7 @@ from mdl_tf.losses.checks import (
     class_indices,
     nan_unless_finite,
 )
+from mdl_tf.losses.class_base import own_class
 from mdl_tf.losses.rows import mean_over_valid, spread, valid_anchors
 from mdl_tf.pairs import pair_masks
 
@@ -77,7 +78,7 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
         classes = beta.shape[0]
         indices, refused = class_indices(labels, classes)
         # By a mask: a gather's gradient would be sparse. (B, C) -> (B,)
-        beta = ops.sum(ops.where(indices[:, None] == ops.arange(classes), beta[None, :], 0.0), 1)
+        beta = ops.sum(ops.where(own_class(indices, classes), beta[None, :], 0.0), axis=1)
     elif len(beta.shape) == 0:
         beta = beta * ops.ones_like(embeddings[:, 0])
     else:
@@ -139,7 +140,6 @@ class MarginLoss(MetricLoss):
         num_classes=None,
         **options,
     ):
-        check_number("beta", beta, above=0)
         check_choice("learn_beta", learn_beta, (True, False))
         if num_classes is not None:
             check_count("num_classes", num_classes, least=2, below=MOST_CLASSES)

@@ -6,7 +6,7 @@ from keras import ops
 from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
-from mdl_tf.losses.rows import farthest_and_nearest, log_sum_exp, mean_over_valid, valid_anchors
+from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, soft_violation
 from mdl_tf.pairs import pair_masks
 
 FORMS = ("smooth", "hinge", "hardest")
@@ -79,12 +79,7 @@ def margin_discriminate_loss(
         return mean_over_valid(ops.relu(margin + farthest - nearest), valid) + nan_unless_finite(
             embeddings
         )
-    valid = valid_anchors(positives, negatives)
-    scaled = sharpness * distances
-    # The infinities of anchors without a positive or a negative end here.
-    pull = ops.where(valid, log_sum_exp(scaled, positives), 0.0)  # (B, B) -> (B,)
-    push = ops.where(valid, log_sum_exp(-scaled, negatives), 0.0)
-    bound = margin + (pull + push) / sharpness
+    bound, valid = soft_violation(distances, positives, negatives, margin, sharpness)
     if form == "hinge":
         return mean_over_valid(ops.relu(bound), valid) + nan_unless_finite(embeddings)
     return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid) + nan_unless_finite(

@@ -48,6 +48,28 @@ def log_sum_exp(values, mask):
     return ops.where(present, largest + ops.log(total), -float("inf"))
 
 
+def soft_violation(distances, positives, negatives, margin, sharpness):
+    """How far the farthest positive and the nearest negative are from their order, softly.
+
+    Args:
+        distances: shape `(B, B)`.
+        positives: mask, shape `(B, B)`.
+        negatives: mask, shape `(B, B)`.
+        margin: gap that is asked for.
+        sharpness: g, how much the extremes count above the others.
+
+    Returns:
+        `margin + (1/g) log sum_p exp(g D_ip) + (1/g) log sum_n exp(-g D_in)`, finite, `(B,)`, and
+        the mask of the anchors that have a positive and a negative, `(B,)`.
+    """
+    valid = valid_anchors(positives, negatives)
+    scaled = sharpness * distances
+    # The infinities of anchors without a positive or a negative end here.
+    pull = ops.where(valid, log_sum_exp(scaled, positives), 0.0)  # (B, B) -> (B,)
+    push = ops.where(valid, log_sum_exp(-scaled, negatives), 0.0)
+    return margin + (pull + push) / sharpness, valid
+
+
 def count(mask, dtype):
     """How many entries are True, as a float."""
     return ops.sum(ops.cast(mask, dtype))
