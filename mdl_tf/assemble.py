@@ -14,10 +14,27 @@ from mdl_tf.training_model import MetricModel
 WARM_UP = 0.05  # of all steps
 
 
-def build_model(config):
-    """The embedder of a `TrainConfig`, not compiled."""
+def build_model(config, feature_size=None):
+    """The embedder of a `TrainConfig`, not compiled.
+
+    Args:
+        config: the `TrainConfig`.
+        feature_size: F, numbers in a feature vector, for a data set of features. Defaults to
+            `None`, a data set of images.
+
+    Raises:
+        ConfigError: if the backbone takes images and the data set has features, or the reverse.
+    """
+    if (config.backbone == "none") != (feature_size is not None):
+        has = "images" if feature_size is None else "features"
+        raise ConfigError(
+            "`backbone` must be none for a data set of features, and a network for images. "
+            f"Received: backbone={config.backbone!r}, and {config.dataset} has {has}"
+        )
     shape = (config.image_size, config.image_size, 3)
-    if config.backbone == "inception_bn":
+    if feature_size is not None:
+        backbone, preprocess = backbones.Features(feature_size), None
+    elif config.backbone == "inception_bn":
         backbone, preprocess = (
             backbones.InceptionBN(input_shape=shape),
             inception_bn.preprocess_input,
@@ -67,21 +84,22 @@ def build_loss(config, num_classes):
     return loss
 
 
-def build_training_model(config, num_classes):
+def build_training_model(config, num_classes, feature_size=None):
     """What `fit` trains: the embedder of a `TrainConfig`, compiled with its loss and optimizer.
 
     Args:
         config: the `TrainConfig`.
         num_classes: classes in the training set.
+        feature_size: as in `build_model`. Defaults to `None`.
 
     Returns:
         A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own.
 
     Raises:
-        ConfigError: as `build_loss`.
+        ConfigError: as `build_loss` and `build_model`.
         ValueError: if `learning_rate_factors` name no layer.
     """
-    loss, model = build_loss(config, num_classes), build_model(config)
+    loss, model = build_loss(config, num_classes), build_model(config, feature_size)
     if loss.has_weights:
         model = MetricModel(model, loss)
         model.compile(build_optimizer(config), jit_compile=config.jit)

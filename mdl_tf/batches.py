@@ -1,162 +1,13 @@
 """Many images: balanced P x K training batches, and every image once, in order, for evaluation."""
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
-from mdl_tf import images as image_functions
+from mdl_tf import image_cache, images
+from mdl_tf.image_cache import CACHES
+from mdl_tf.plan import BalancedPlan
 
-SHORT_CLASSES = ("error", "drop", "repeat")
-
-
-class _Deck:
-    """Hands of k distinct cards out of n, dealt from shuffled decks without end.
-
-    A hand that takes the last cards of one deck and the first of the next takes none twice, and
-    still every card is used once per deck: at any time the uses of two cards differ by one at most.
-    After lcm(n, k) cards a deck and a hand end together. Such a block depends on the seed and its
-    number only, so that the i-th hand is found without dealing those before its block.
-    """
-
-    def __init__(self, n, k, *seed):
-        self._n, self._k, self._seed = n, k, seed
-        self._hands_per_block = n // math.gcd(n, k) if k else 1
-        self._dealt = (None, None)
-
-    def hand(self, i):
-        number, place = divmod(i, self._hands_per_block)
-        dealt = self._dealt  # read once: two iterators of a stream may run at the same time
-        if dealt[0] != number:
-            self._dealt = dealt = (number, self._deal(number))
-        return dealt[1][place]
-
-    def _deal(self, number):
-        if self._k == 0:
-            return np.empty((1, 0), np.int64)
-        rng = np.random.default_rng([*self._seed, number])
-        cards = np.empty(self._hands_per_block * self._k, np.int64)
-        for start in range(0, len(cards), self._n):
-            deck = rng.permutation(self._n)
-            held = start % self._k  # cards of the hand that the last deck left unfinished
-            if held:
-                in_hand = np.isin(deck, cards[start - held : start])
-                completing = np.flatnonzero(~in_hand)[: self._k - held]
-                rest = np.delete(deck, completing)
-                deck = np.concatenate([deck[completing], rest])
-            cards[start : start + self._n] = deck
-        return cards.reshape(-1, self._k)
-
-
-class BalancedPlan:
-    """Which images are in which batch: P distinct classes, K images of each, without end.
-
-    Classes, and images inside a class, are used equally often: at any time the counts of two
-    classes, or of two images of a class, differ by one at most. The plan is a pure function of the
-    seed and the step.
-
-    Args:
-        labels: class ids, integers, shape `(N,)`.
-        classes_per_batch: P, at least 2, so that each anchor has a negative.
-        images_per_class: K, at least 2, so that each anchor has a positive.
-        seed: of the shuffling, at least 0. Defaults to `0`.
-        short_classes: what to do with classes of fewer than K images: `"error"`, `"drop"` them, or
-            `"repeat"` their images within a batch. Defaults to `"error"`.
-
-    Raises:
-        ValueError: if P or K is too small, there are fewer than P classes, or there are short
-            classes with `"error"`.
-    """
-
-    def __init__(
-        self, labels, classes_per_batch, images_per_class, *, seed=0, short_classes="error"
-    ):
-        labels = np.asarray(labels)
-        for name, value, least in (
-            ("classes_per_batch", classes_per_batch, 2),
-            ("images_per_class", images_per_class, 2),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer, at least {least}. Received: {name}={value!r}"
-                )
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise ValueError(
-                "`labels` must be integers of shape `(N,)`. "
-                f"Received: labels with shape={labels.shape}, dtype={labels.dtype}"
-            )
-        if short_classes not in SHORT_CLASSES:
-            raise ValueError(
-                f"`short_classes` must be one of {SHORT_CLASSES}. "
-                f"Received: short_classes={short_classes!r}"
-            )
-        order = np.argsort(labels, kind="stable")
-        ids, counts = np.unique(labels, return_counts=True)
-        members = np.split(order, np.cumsum(counts)[:-1]) if len(ids) else []
-        short = counts < images_per_class
-        if short.any() and short_classes == "error":
-            raise ValueError(
-                f"`images_per_class` must be at most the images of every class, or `short_classes` "
-                f"'drop' or 'repeat'. Received: images_per_class={images_per_class}, and "
-                f"{short.sum()} of {len(ids)} classes have fewer images "
-                f"(the smallest {counts.min()})"
-            )
-        if short_classes == "drop":
-            members = [m for m, is_short in zip(members, short, strict=True) if not is_short]
-        if len(members) < classes_per_batch:
-            dropped = f" after dropping {short.sum()} short ones" if short_classes == "drop" else ""
-            raise ValueError(
-                "`classes_per_batch` must be at most the number of classes. Received: "
-                f"classes_per_batch={classes_per_batch}, and {len(members)} classes{dropped}"
-            )
-        self.batch_size = classes_per_batch * images_per_class
-        self._members = members
-        self._images_per_class = images_per_class
-        self._class_deck = _Deck(len(members), classes_per_batch, seed, 0)
-        # A short class gives all its images as often as they fit, and deals only the remainder.
-        dealt = [
-            images_per_class if len(m) >= images_per_class else images_per_class % len(m)
-            for m in members
-        ]
-        self._image_decks = [
-            _Deck(len(m), k, seed, 1, c)
-            for c, (m, k) in enumerate(zip(members, dealt, strict=True))
-        ]
-
-    def batch(self, step):
-        """Indices of the images of a step, `(P * K,)` int64, class by class."""
-        classes = self._class_deck.hand(step)
-        # Every deck holds every class once, so the number of the deck says how often a class came.
-        uses = (step * len(classes) + np.arange(len(classes))) // len(self._members)
-        return np.concatenate([self._draw(c, u) for c, u in zip(classes, uses, strict=True)])
-
-    def _draw(self, c, use):
-        members = self._members[c]
-        whole = (
-            0 if len(members) >= self._images_per_class else self._images_per_class // len(members)
-        )
-        dealt = members[self._image_decks[c].hand(use)]
-        return np.concatenate([np.tile(members, whole), dealt]) if whole else dealt
-
-
-def _check_image_size(image_size):
-    size = tuple(np.atleast_1d(image_size))
-    if len(size) != 2 or not all(isinstance(s, np.integer) and s > 0 for s in size):
-        raise ValueError(
-            f"`image_size` must be two positive integers, (H, W). Received: image_size={image_size}"
-        )
-    return int(size[0]), int(size[1])
-
-
-def _loader(image_set, image_size):
-    """A function from an index to an image, `() -> (H, W, 3)` float32, and the labels."""
-    labels = tf.constant(image_set.labels, tf.int64)
-    if image_set.paths is None:
-        pixels = tf.constant(image_set.images)
-        return lambda i: image_functions.resize(pixels[i], image_size), labels
-    paths = tf.constant(image_set.paths)
-    return lambda i: image_functions.decode(paths[i], image_size), labels
+__all__ = ["BalancedPlan", "balanced", "ordered"]
 
 
 def balanced(
@@ -169,39 +20,44 @@ def balanced(
     start_step=0,
     *,
     short_classes="error",
+    cache="none",
+    cache_dir=None,
+    progress=None,
 ):
     """An endless stream of P x K batches, decoded and augmented in parallel.
 
     A pure function of the seed and the step: the same seed gives the same batches, and a stream
-    from `start_step` continues another exactly. Cut it with `fit(..., steps_per_epoch=S)`.
+    from `start_step` continues another exactly, whatever `cache` is. Cut it with
+    `fit(..., steps_per_epoch=S)`.
 
     Args:
         image_set: an `ImageSet`.
         classes_per_batch: P distinct classes in a batch, at least 2. Defaults to `32`.
         images_per_class: K images of each, at least 2. Defaults to `4`.
-        image_size: `(H, W)`. Defaults to `(64, 64)`.
-        augment: `None`, `"none"`, `"flip"`, `"crop_flip"`, or a function of an image `(H, W, 3)`
-            in 0..255 and a seed `(2,)` in TensorFlow operations. Defaults to `None`.
+        image_size: `(H, W)`; not used for features. Defaults to `(64, 64)`.
+        augment: `None`, `"none"`, `"flip"`, `"paper"`, `"modern"` (`images.view` says what each
+            does), or a function of an image `(H, W, 3)` in 0..255 and a seed `(2,)` in TensorFlow
+            operations. Defaults to `None`.
         seed: of the plan and the augmentation. Defaults to `0`.
         start_step: number of the first batch. Defaults to `0`.
         short_classes: what to do with classes of fewer than K images: `"error"`, `"drop"` them, or
             `"repeat"` their images within a batch. Defaults to `"error"`.
+        cache: `"ram"` or `"disk"`: all images are decoded and resized at once and kept, in memory
+            or in files that the next run finds; `"none"`: decoded anew each time. Defaults to
+            `"none"`.
+        cache_dir: folder of these files. Defaults to `images` in `$MDL_TF_HOME` or
+            `~/.cache/mdl_tf`.
+        progress: a function of (images done, images), called while they are decoded. Defaults to
+            `None`.
 
     Returns:
-        A `tf.data.Dataset` of images `(P * K, H, W, 3)` float32 RGB in 0..255 and labels
-        `(P * K,)` int64, class by class.
+        A `tf.data.Dataset` of images `(P * K, H, W, 3)` float32 RGB in 0..255, or features
+        `(P * K, F)`, and labels `(P * K,)` int64, class by class.
 
     Raises:
-        ValueError: if an argument is not one of the above, or the set has too few or short classes.
+        ValueError: if an argument is not one of the above, the set has too few or short classes, or
+            what is to be cached does not fit.
     """
-    image_size = _check_image_size(image_size)
-    if augment is not None and not callable(augment):
-        if augment not in image_functions.AUGMENTATIONS:
-            raise ValueError(
-                f"`augment` must be a function or one of {tuple(image_functions.AUGMENTATIONS)}. "
-                f"Received: augment={augment!r}"
-            )
-        augment = image_functions.AUGMENTATIONS[augment]
     if not isinstance(start_step, int | np.integer) or start_step < 0:
         raise ValueError(
             f"`start_step` must be an integer, at least 0. Received: start_step={start_step!r}"
@@ -213,7 +69,8 @@ def balanced(
         seed=seed,
         short_classes=short_classes,
     )
-    load, labels = _loader(image_set, image_size)
+    load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
+    labels = tf.constant(image_set.labels, tf.int64)
     size = plan.batch_size
 
     def indices(step):
@@ -226,9 +83,10 @@ def balanced(
 
     def example(i, number):
         image = load(i)
-        if augment is not None:
-            image = tf.ensure_shape(augment(image, tf.stack([seed, number])), (*image_size, 3))
-        return image, labels[i]
+        if view is not None:
+            image = view.train(image, tf.stack([seed, number]))
+            image = tf.ensure_shape(image, (*_pair(image_size), 3))
+        return tf.cast(image, tf.float32), labels[i]
 
     stream = tf.data.Dataset.counter(start=int(start_step))
     stream = stream.flat_map(indices)
@@ -236,28 +94,109 @@ def balanced(
     return stream.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def ordered(image_set, batch_size=64, image_size=(64, 64)):
+def ordered(
+    image_set,
+    batch_size=64,
+    image_size=(64, 64),
+    augment=None,
+    *,
+    cache="none",
+    cache_dir=None,
+    progress=None,
+):
     """Every image exactly once, in the order of the set; the last batch may be short.
 
     Args:
         image_set: an `ImageSet`.
         batch_size: images in a batch, at least 1. Defaults to `64`.
-        image_size: `(H, W)`. Defaults to `(64, 64)`.
+        image_size: `(H, W)`; not used for features. Defaults to `(64, 64)`.
+        augment: the augmentation of training, of which only what belongs to the test is done: for
+            `"paper"` and `"modern"` the window in the middle. Defaults to `None`.
+        cache: `"none"`, `"ram"` or `"disk"`, as in `balanced`. Defaults to `"none"`.
+        cache_dir: as in `balanced`.
+        progress: as in `balanced`.
 
     Returns:
-        A `tf.data.Dataset` of images `(B, H, W, 3)` float32 RGB in 0..255 and labels `(B,)` int64.
+        A `tf.data.Dataset` of images `(B, H, W, 3)` float32 RGB in 0..255, or features `(B, F)`,
+        and labels `(B,)` int64.
 
     Raises:
-        ValueError: if an argument is not one of the above.
+        ValueError: if an argument is not one of the above, or what is to be cached does not fit.
     """
-    image_size = _check_image_size(image_size)
     if not isinstance(batch_size, int | np.integer) or batch_size < 1:
         raise ValueError(
             f"`batch_size` must be an integer, at least 1. Received: batch_size={batch_size!r}"
         )
-    load, labels = _loader(image_set, image_size)
+    load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
+    labels = tf.constant(image_set.labels, tf.int64)
+
+    def example(i):
+        image = load(i) if view is None else view.test(load(i))
+        return tf.cast(image, tf.float32), labels[i]
+
     stream = tf.data.Dataset.range(len(image_set))
-    stream = stream.map(
-        lambda i: (load(i), labels[i]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return stream.batch(int(batch_size)).prefetch(tf.data.AUTOTUNE)
+
+
+def _loader(image_set, image_size, augment, cache, cache_dir, progress):
+    """A function from an index to a canvas image, uint8, and the view; features have no view."""
+    if cache not in CACHES:
+        raise ValueError(f"`cache` must be one of {CACHES}. Received: cache={cache!r}")
+    if image_set.features is not None:
+        if augment not in (None, "none"):
+            raise ValueError(
+                "`augment` must be None for features, which are no images. "
+                f"Received: augment={augment!r}"
+            )
+        features = tf.constant(image_set.features, tf.float32)
+        return lambda i: features[i], None
+    view = images.view(augment, _pair(image_size))
+    load = _decoder(image_set, view)
+    if cache == "none":
+        return load, view
+
+    def decoded(indices):
+        stream = tf.data.Dataset.from_tensor_slices(indices)
+        stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return stream.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+
+    kept = image_cache.cached(image_set, view, decoded, cache, cache_dir, progress)
+
+    def found(i):
+        image = tf.numpy_function(kept.read, [i], tf.uint8, stateful=False)
+        return tf.ensure_shape(image, (None, None, 3) if view.keep_aspect else (*view.canvas, 3))
+
+    return found, view
+
+
+def _decoder(image_set, view):
+    """A function from an index to a canvas image, decoded from its file or taken from memory."""
+    if image_set.paths is None:
+        pixels = tf.constant(image_set.images)
+
+        def decode(i):
+            return pixels[i]
+    else:
+        paths = tf.constant(image_set.paths)
+        any_slow = image_set.slow is not None and image_set.slow.any()
+        slow = tf.constant(image_set.slow) if any_slow else None
+
+        def decode(i):
+            return images.decode(paths[i], slow[i] if any_slow else None)
+
+    if image_set.boxes is None:
+        return lambda i: images.resize(decode(i), view.canvas, view.keep_aspect)
+    boxes = tf.constant(image_set.boxes, tf.float32)
+    return lambda i: images.resize(
+        images.cut_out(decode(i), boxes[i]), view.canvas, view.keep_aspect
+    )
+
+
+def _pair(image_size):
+    size = tuple(np.atleast_1d(image_size))
+    if len(size) != 2 or not all(isinstance(s, np.integer) and s > 0 for s in size):
+        raise ValueError(
+            f"`image_size` must be two positive integers, (H, W). Received: image_size={image_size}"
+        )
+    return int(size[0]), int(size[1])

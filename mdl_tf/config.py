@@ -10,10 +10,21 @@ class ConfigError(ValueError):
     """A setting that cannot be: the message names the field, the rule and the value received."""
 
 
-def _field(default, help, *, choices=None, least=None, above=None, below=None, optional=False):
+def _field(
+    default,
+    help,
+    *,
+    choices=None,
+    prefix=None,
+    least=None,
+    above=None,
+    below=None,
+    optional=False,
+):
     metadata = {
         "help": help,
         "choices": choices,
+        "prefix": prefix,
         "least": least,
         "above": above,
         "below": below,
@@ -31,6 +42,15 @@ LOSSES = (
     *("circle", "sup_con", "normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face"),
     *("cos_face", "soft_triple"),
 )
+# Those of `mdl_tf.datasets.DATASETS`; anything that begins with the prefix is one, too.
+DATASETS = ("cars196", "csv", "cub200", "digits", "folder", "glyphs", "inshop", "npz", "sop")
+TFDS_PREFIX = "tfds:"
+# What `data_dir` must be for those that are nowhere by default.
+_DATA_DIRS = {
+    "csv": "the CSV file",
+    "folder": "the folder of images",
+    "npz": "the .npz file",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +61,29 @@ class TrainConfig:
         ConfigError: at construction, for a value that is not allowed.
     """
 
-    dataset: str = _field("glyphs", "what to train on", choices=("digits", "folder", "glyphs"))
+    dataset: str = _field(
+        "glyphs", "what to train on (`mdl-tf datasets`)", choices=DATASETS, prefix=TFDS_PREFIX
+    )
     data_dir: str | None = _field(
-        None, "folder of images (folder), or where drawn images are cached", optional=True
+        None, "folder or file of the data; else where drawn images are cached", optional=True
+    )
+    crop_to_box: bool = _field(False, "cut images to the data set's bounding boxes")
+    on_corrupt: str = _field(
+        "error", "files that cannot be used: stop, or leave out", choices=("error", "skip")
+    )
+    cache: str = _field(
+        "none",
+        "keep images decoded and resized, in memory or on disk",
+        choices=("none", "ram", "disk"),
     )
     validation: float = _field(
         0.1, "share of the training classes held out for validation", least=0, below=1
     )
-    backbone: str = _field("inception_bn", "network", choices=("conv4", "inception_bn"))
+    backbone: str = _field(
+        "inception_bn",
+        "network; none: train the embedding layer alone on features (npz)",
+        choices=("conv4", "inception_bn", "none"),
+    )
     image_size: int = _field(64, "height and width that the network sees", least=16)
     embedding_dim: int = _field(64, "numbers in an embedding", least=1)
     pooling: str = _field("avg", "how maps become features", choices=("avg", "max"))
@@ -60,7 +95,12 @@ class TrainConfig:
     short_classes: str = _field(
         "error", "classes with fewer than K images", choices=("error", "drop", "repeat")
     )
-    augment: str = _field("none", "augmentation", choices=("none", "flip", "crop_flip"))
+    augment: str = _field(
+        "none",
+        "augmentation: of the paper (crop of 256, mirror) or of today's losses (resized crop, "
+        "mirror)",
+        choices=("none", "flip", "paper", "modern"),
+    )
     epochs: int = _field(8, "rounds of training, each followed by validation", least=1)
     steps_per_epoch: int = _field(45, "batches in an epoch", least=1)
     optimizer: str = _field("adam", "optimizer", choices=("adam", "sgd"))
@@ -93,8 +133,15 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
-        if self.dataset == "folder" and self.data_dir is None:
-            raise ConfigError("`data_dir` must name the folder of images when dataset='folder'.")
+        if self.dataset in _DATA_DIRS and self.data_dir is None:
+            raise ConfigError(
+                f"`data_dir` must name {_DATA_DIRS[self.dataset]} when dataset={self.dataset!r}."
+            )
+        if self.backbone == "none" and self.augment != "none":
+            raise ConfigError(
+                "`augment` must be none with backbone='none', which sees no images. "
+                f"Received: augment={self.augment!r}"
+            )
         if self.backbone == "inception_bn" and self.image_size < 32:
             raise ConfigError(
                 "`image_size` must be at least 32 with backbone='inception_bn'. "
@@ -102,6 +149,15 @@ class TrainConfig:
             )
         if self.patience and not self.validation:
             raise ConfigError("`patience` needs validation classes. Received: validation=0")
+
+    @classmethod
+    def check(cls, name, value):
+        """The value of one field, as its type.
+
+        Raises:
+            ConfigError: if it is not allowed.
+        """
+        return _checked(next(f for f in dataclasses.fields(cls) if f.name == name), value)
 
     def to_dict(self):
         return dataclasses.asdict(self)
@@ -162,8 +218,11 @@ def _checked(field, value):
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     allowed = []
     if rules["choices"]:
-        allowed.append("one of " + ", ".join(rules["choices"]))
-        fits = fits and value in rules["choices"]
+        prefix = rules["prefix"]
+        names = [*rules["choices"], *([f"{prefix}NAME"] if prefix else [])]
+        allowed.append("one of " + ", ".join(names))
+        begins = prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix
+        fits = fits and (value in rules["choices"] or bool(begins))
     else:
         names = {str: "text", int: "an integer", bool: "true or false", dict: "a JSON object"}
         allowed.append(names.get(kind, "a number"))

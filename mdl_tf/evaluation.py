@@ -11,15 +11,18 @@ from mdl_tf.report import KS
 BATCH = 64
 RAW_SIZE = (32, 32)  # pixels of the raw-pixel baseline, in grey
 SPLITS = ("train", "validation", "test")
+OWN_DATA = ("csv", "folder", "npz")
 
 
-def embedded(model, image_set, label, *, clustering=True, seed=0, stream=None):
+def embedded(model, image_set, label, *, augment=None, clustering=True, seed=0, stream=None):
     """Metrics of a set through a model.
 
     Args:
         model: an embedder with a fixed input size.
         image_set: an `ImageSet`.
         label: what the progress line says.
+        augment: the augmentation of training, of which only what belongs to the test is done.
+            Defaults to `None`.
         clustering: whether to compute NMI and F1. Defaults to `True`.
         seed: of k-means and of the sample of distances. Defaults to `0`.
         stream: where the progress goes. Defaults to standard output.
@@ -27,31 +30,52 @@ def embedded(model, image_set, label, *, clustering=True, seed=0, stream=None):
     Returns:
         A dict of metrics, and a sample of positive and negative distances, two arrays.
     """
-    images = batches.ordered(image_set, BATCH, model.input_shape[1:3])
+    images = batches.ordered(image_set, BATCH, model.input_shape[1:3], augment)
     with ProgressLine(label, len(image_set), stream) as line:
         embeddings, labels = embed(model, images, progress=line)
-    report = metrics.evaluate(embeddings, labels, ks=KS, clustering=clustering, seed=seed)
+    report = _retrieved(embeddings, image_set, clustering=clustering, seed=seed)
     return report, retrieval.sample_distances(embeddings, labels, seed=seed)
 
 
 def raw_pixels(image_set):
-    """Metrics of the images themselves, grey and small: what needs no network at all."""
+    """Metrics of the images themselves, grey and small, or of the features: without a network."""
+    if image_set.features is not None:
+        return _retrieved(image_set.features, image_set)
     images = batches.ordered(image_set, BATCH, RAW_SIZE)
     pixels = np.concatenate([np.asarray(x).mean(axis=-1) for x, _ in images])
-    return metrics.evaluate(
-        pixels.reshape(len(pixels), -1), image_set.labels, ks=KS, clustering=False
-    )
+    return _retrieved(pixels.reshape(len(pixels), -1), image_set)
 
 
-def evaluate_run(run, *, dataset=None, data_dir=None, split=None, clustering=True, stream=None):
+def _retrieved(vectors, image_set, clustering=False, seed=0):
+    """Metrics of vectors: all among each other, or queries in a gallery if the set has them."""
+    labels, queries = image_set.labels, image_set.queries
+    options = {"ks": KS, "clustering": clustering, "seed": seed}
+    if queries is None or queries.all():
+        return metrics.evaluate(vectors, labels, **options)
+    gallery = {"gallery": vectors[~queries], "gallery_labels": labels[~queries]}
+    return metrics.evaluate(vectors[queries], labels[queries], **gallery, **options)
+
+
+def evaluate_run(
+    run,
+    *,
+    dataset=None,
+    data_dir=None,
+    split=None,
+    on_corrupt="error",
+    clustering=True,
+    stream=None,
+):
     """Metrics of the best model of a run on a data set.
 
     Args:
         run: a `Run` with a `model.keras`.
         dataset: name of a data set. Defaults to that of the run.
-        data_dir: folder of images, or of cached drawn images. Defaults to that of the run.
+        data_dir: folder or file of the data. Defaults to that of the run.
         split: `"train"`, `"validation"`, `"test"`, or `"all"`. Defaults to `"test"`, or `"all"`
-            for a folder of images that the run was not trained on.
+            for somebody's own data (folder, csv, npz) that the run was not trained on.
+        on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used; a run that left
+            out files of its own data does so here. Defaults to `"error"`.
         clustering: whether to compute NMI and F1. Defaults to `True`.
         stream: where the progress goes. Defaults to standard output.
 
@@ -68,14 +92,19 @@ def evaluate_run(run, *, dataset=None, data_dir=None, split=None, clustering=Tru
     own = dataset in (None, config.dataset) and data_dir in (None, config.data_dir)
     dataset = dataset or config.dataset
     data_dir = data_dir or (config.data_dir if own else None)
-    split = split or ("test" if own or dataset != "folder" else "all")
+    split = split or ("test" if own or dataset not in OWN_DATA else "all")
     with ProgressLine(f"Load {dataset}", stream=stream) as line:
+        collection = datasets.read(
+            dataset,
+            data_dir=data_dir,
+            crop_to_box=config.crop_to_box,
+            on_corrupt=config.on_corrupt if own else on_corrupt,
+            progress=line,
+        )
         if split == "all":
-            image_set = datasets.load_all(dataset, data_dir=data_dir, progress=line)
+            image_set = collection.images
         elif split in SPLITS:
-            sets = datasets.load(
-                dataset, validation=config.validation, data_dir=data_dir, progress=line
-            )
+            sets = collection.split(config.validation)
             if own:
                 run.keep_classes(dict(zip(SPLITS, sets, strict=True)), new=False)
             image_set = sets[SPLITS.index(split)]
@@ -87,10 +116,16 @@ def evaluate_run(run, *, dataset=None, data_dir=None, split=None, clustering=Tru
             raise ValueError("`split` 'validation' is empty: the run has validation=0.")
         line.done(len(image_set), "images")
     model = load_model(run.model, compile=False)
+    if (config.backbone == "none") != (image_set.features is not None):
+        raise ConfigError(
+            f"The data set must be of what the run's network takes, "
+            f"{'features' if config.backbone == 'none' else 'images'}. Received: {dataset}"
+        )
     report, _ = embedded(
         model,
         image_set,
         f"Embed {image_set.name}",
+        augment=config.augment,
         clustering=clustering,
         seed=config.seed,
         stream=stream,
@@ -100,5 +135,6 @@ def evaluate_run(run, *, dataset=None, data_dir=None, split=None, clustering=Tru
         "split": split,
         "images": len(image_set),
         "classes": image_set.num_classes,
+        **({"left_out": len(collection.problems)} if collection.problems else {}),
         **report,
     }

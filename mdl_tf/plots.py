@@ -86,31 +86,41 @@ def distance_histograms(panels):
     return figure
 
 
-def neighbor_grid(queries, neighbors, hits, titles=None, headings=("query", "nearest")):
+def neighbor_grid(
+    queries, neighbors, hits=None, titles=None, headings=("query", "nearest"), captions=None
+):
     """Queries with their nearest neighbours: a row each, the query first.
 
     Args:
-        queries: images `(Q, H, W)` or `(Q, H, W, 3)`, 0..255.
-        neighbors: images `(Q, k, H, W)` or `(Q, k, H, W, 3)`, nearest first.
-        hits: booleans `(Q, k)`, True where the neighbour is of the query's class.
+        queries: Q images `(H, W)` or `(H, W, 3)`, 0..255.
+        neighbors: for each query k images, nearest first; they may differ in size.
+        hits: booleans `(Q, k)`, True where the neighbour is of the query's class. Defaults to
+            `None`: not known.
         titles: Q texts beside the queries, or `None`. Defaults to `None`.
         headings: texts above the query and above its nearest neighbour, or `None`. Defaults to
             `("query", "nearest")`.
+        captions: for each query k texts below its neighbours, or `None`. Defaults to `None`.
 
     Returns:
         A matplotlib `Figure`; neighbours of another class are crossed out.
     """
     count, k = len(queries), len(neighbors[0])
-    figure = Figure(figsize=(0.8 * (k + 1) + 0.8, 0.8 * count + 0.3), layout="constrained")
+    side, line = (0.8, 0) if captions is None else (1.3, 0.3)
+    figure = Figure(
+        figsize=(side * (k + 1) + 0.8, (side + line) * count + 0.3), layout="constrained"
+    )
     grid = figure.subplots(count, k + 1, squeeze=False)
     for row, axes_row in enumerate(grid):
         for column, axes in enumerate(axes_row):
             picture = queries[row] if column == 0 else neighbors[row][column - 1]
             axes.imshow(picture.astype("uint8"), cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
-            hit = column == 0 or bool(hits[row][column - 1])
+            known = column > 0 and hits is not None
+            hit = bool(hits[row][column - 1]) if known else True
             for spine in axes.spines.values():
-                spine.set(color=LINE if column == 0 else POSITIVE if hit else NEGATIVE, linewidth=2)
+                spine.set(color=LINE if not known else POSITIVE if hit else NEGATIVE, linewidth=2)
+            if column and captions is not None:
+                axes.set_xlabel(captions[row][column - 1], fontsize=6)
             if not hit:
                 axes.plot([0, 1], [0, 1], transform=axes.transAxes, color=NEGATIVE, linewidth=1)
         if titles is not None:
@@ -118,4 +128,31 @@ def neighbor_grid(queries, neighbors, hits, titles=None, headings=("query", "nea
     if headings is not None:
         for axes, heading in zip(grid[0][:2], headings, strict=True):
             axes.set_title(heading, fontsize=8)
+    return figure
+
+
+def contact_sheet(rows, titles, title):
+    """Images of some classes, a row each.
+
+    Args:
+        rows: for each class its images, `(H, W)` or `(H, W, 3)`, 0..255; rows may differ in length,
+            images in size.
+        titles: a text for each row.
+        title: of the whole sheet.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    width = max(len(row) for row in rows)
+    figure = Figure(figsize=(1.1 * width + 1.8, 1.1 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(len(rows), width, squeeze=False)
+    for axes_row, row, text in zip(grid, rows, titles, strict=True):
+        for axes in axes_row:
+            axes.set_axis_off()
+        for axes, image in zip(axes_row, row, strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes_row[0].text(
+            *(-0.1, 0.5, text), transform=axes_row[0].transAxes, ha="right", va="center", fontsize=7
+        )
     return figure

@@ -1,14 +1,12 @@
 """The run folder: the only writer of files. Whatever kills the process, a file is old or new."""
 
-import contextlib
 import csv
 import io
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.files import replacing
 
 UNFINISHED = ".unfinished-"
 
@@ -41,7 +39,8 @@ class Run:
             ConfigError: if there is a run of that name, or the folder cannot be written.
         """
         runs_dir = Path(runs_dir)
-        folder = runs_dir / (name or f"{config.dataset}-{config.backbone}")
+        default = f"{config.dataset}-{config.backbone}".replace(":", "-").replace("/", "-")
+        folder = runs_dir / (name or default)
         number = 1
         while True:
             try:
@@ -54,7 +53,7 @@ class Run:
                         f"Received: name={name!r}, which exists"
                     ) from None
                 number += 1
-                folder = runs_dir / f"{config.dataset}-{config.backbone}-{number}"
+                folder = runs_dir / f"{default}-{number}"
             except OSError as error:
                 raise ConfigError(
                     f"`runs_dir` must be a folder that can be written. Received: {error}"
@@ -118,21 +117,9 @@ class Run:
     def config(self):
         return TrainConfig.from_json(self.folder / "config.json")
 
-    @contextlib.contextmanager
     def writing(self, name):
         """A temporary path that becomes the file `name` when the block ends without an error."""
-        target = self.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            dir=target.parent, prefix=UNFINISHED, suffix=target.suffix
-        )
-        os.close(descriptor)
-        try:
-            yield Path(temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        return replacing(self.folder / name, UNFINISHED)
 
     def write_text(self, name, text):
         with self.writing(name) as path:
@@ -148,6 +135,17 @@ class Run:
             return default
         except ValueError as error:
             raise ConfigError(f"{self.folder / name} must be JSON. Received: {error}") from error
+
+    def write_left_out(self, problems):
+        """`left_out.csv`, the files that the run does not use and why, if there are any.
+
+        Args:
+            problems: pairs of a path and a reason.
+        """
+        if problems:
+            text = io.StringIO()
+            csv.writer(text).writerows([("path", "reason"), *problems])
+            self.write_text("left_out.csv", text.getvalue())
 
     def write_history(self, rows):
         """`history.csv` from a list of dicts, one per epoch, all with the same keys."""

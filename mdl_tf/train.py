@@ -34,7 +34,7 @@ def train(config, run, *, report=print):
 
     Returns:
         A dict `{"raw_pixels": {...}, "untrained": {...}, "trained": {...}}` of metrics on the test
-        classes.
+        classes; `"features"` in place of `"raw_pixels"` for a data set of features.
 
     Raises:
         ConfigError, ValueError: for settings that do not fit each other or the data.
@@ -49,11 +49,17 @@ def train(config, run, *, report=print):
     build_optimizer(config)
 
     with ProgressLine(f"Load {config.dataset}") as line:
-        train_set, validation, test = datasets.load(
-            config.dataset, validation=config.validation, data_dir=config.data_dir, progress=line
+        collection = datasets.read(
+            config.dataset,
+            data_dir=config.data_dir,
+            crop_to_box=config.crop_to_box,
+            on_corrupt=config.on_corrupt,
+            progress=line,
         )
-        line.done(len(train_set) + len(validation or ()) + len(test), "images")
-    clock.lap("loading")
+        train_set, validation, test = collection.split(config.validation)
+        line.done(len(collection.images), "images")
+    if collection.problems:
+        report(f"  left out, as they cannot be used: {len(collection.problems):,} (left_out.csv)")
     for part in (train_set, validation, test):
         if part is not None:
             report(f"  {part.name}: {len(part):,} images of {part.num_classes:,} classes")
@@ -66,32 +72,40 @@ def train(config, run, *, report=print):
             "The run must have the metrics.json that it had before its first epoch. "
             f"Received: {run.folder}"
         )
-    stream = batches.balanced(
-        train_set,
-        classes_per_batch=config.classes_per_batch,
-        images_per_class=config.images_per_class,
-        image_size=(config.image_size, config.image_size),
-        augment=config.augment,
-        seed=config.seed,
-        start_step=done * config.steps_per_epoch,
-        short_classes=config.short_classes,
-    )
     if state:
         model = load_model(run.folder / state["checkpoint"])
         report(f"Go on after epoch {done} of {config.epochs}.")
     else:
-        model = build_training_model(config, train_set.num_classes)
+        size = None if train_set.features is None else train_set.features.shape[1]
+        model = build_training_model(config, train_set.num_classes, size)
+    stream = _stream(
+        batches.balanced,
+        train_set,
+        config,
+        classes_per_batch=config.classes_per_batch,
+        images_per_class=config.images_per_class,
+        seed=config.seed,
+        start_step=done * config.steps_per_epoch,
+        short_classes=config.short_classes,
+    )
+    validation_stream = validation and _stream(
+        batches.ordered, validation, config, batch_size=BATCH
+    )
+    clock.lap("loading")
 
+    run.write_left_out(collection.problems)
     run.keep_classes({"train": train_set, "validation": validation, "test": test}, new=not state)
     distances = run.folder / "resume" / "distances_untrained.npz"
     if "untrained" not in results:
         if not state:
             report(_forecast(model, config, len(test), len(validation or ())))
-        results["raw_pixels"] = raw_pixels(test)
+        raw = "raw_pixels" if test.features is None else "features"
+        results[raw] = raw_pixels(test)
         results["untrained"], sample = embedded(
             model,
             test,
             "Embed test, untrained",
+            augment=config.augment,
             clustering=config.clustering,
             seed=config.seed,
         )
@@ -102,12 +116,17 @@ def train(config, run, *, report=print):
     run.write_json("timing.json", clock.seconds)
 
     if done < config.epochs and not (state and state["stopped"]):
-        _fit(model, stream, validation, config, run, state, report)
+        _fit(model, stream, validation_stream, config, run, state, report)
     clock.lap("training")
 
     best = load_model(run.model, compile=False)
     results["trained"], sample = embedded(
-        best, test, "Embed test, trained", clustering=config.clustering, seed=config.seed
+        best,
+        test,
+        "Embed test, trained",
+        augment=config.augment,
+        clustering=config.clustering,
+        seed=config.seed,
     )
     run.write_json("metrics.json", results)
     with np.load(distances) as stored:
@@ -138,14 +157,27 @@ def _make_repeatable():
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+def _stream(make, image_set, config, **options):
+    """Batches of a set as a config wants them, with a progress line if they are decoded at once."""
+    options = {
+        "image_size": (config.image_size, config.image_size),
+        "augment": config.augment,
+        "cache": config.cache,
+        **options,
+    }
+    if config.cache == "none" or image_set.features is not None:
+        return make(image_set, **options)
+    with ProgressLine(f"Decode {image_set.name}", len(image_set)) as line:
+        return make(image_set, progress=line, **options)
+
+
 def _fit(model, stream, validation, config, run, state, report):
     retrieval_metrics, callbacks = None, []
     log_dir = run.tensorboard if config.tensorboard else None
     early_stopping = None
     if validation is not None:
-        images = batches.ordered(validation, BATCH, (config.image_size, config.image_size))
         retrieval_metrics = RetrievalMetrics(
-            images, KS, margin=_margin(config.loss, model.loss), seed=config.seed
+            validation, KS, margin=_margin(config.loss, model.loss), seed=config.seed
         )
         callbacks = standard_callbacks(
             retrieval_metrics, patience=config.patience or None, log_dir=log_dir
@@ -181,8 +213,7 @@ def _margin(name, loss):
 
 def _forecast(model, config, test_images, validation_images):
     """What is going to happen and how long it takes, from a timed batch of this machine."""
-    size = config.image_size
-    pixels = np.zeros((BATCH, size, size, 3), np.float32)
+    pixels = np.zeros((BATCH, *model.input_shape[1:]), np.float32)
     start = time.perf_counter()
     model.predict_on_batch(pixels)
     compiled = time.perf_counter()
@@ -196,10 +227,14 @@ def _forecast(model, config, test_images, validation_images):
     training = 5 * (compiled - start)
     training += per_image * (4 * steps * batch + config.epochs * validation_images)
     evaluation = per_image * 2 * test_images
+    what, size = f"Train {config.backbone}", config.image_size
+    seen = f"images at {size} x {size}"
+    if config.backbone == "none":
+        what, seen = "Train the embedding layer", "features"
     return (
-        f"Train {config.backbone} with the {config.loss} loss: {config.epochs} epochs of "
+        f"{what} with the {config.loss} loss: {config.epochs} epochs of "
         f"{config.steps_per_epoch} batches of {config.classes_per_batch} classes x "
-        f"{config.images_per_class} images at {size} x {size}, about {duration(training)}; "
+        f"{config.images_per_class} {seen}, about {duration(training)}; "
         f"embedding the test classes before and after, about {duration(evaluation)}."
     )
 

@@ -55,11 +55,11 @@ def test_version_and_bare_command():
             ["train", "--epochs", "many"],
             "`epochs` must be an integer, at least 1. Received: epochs='",
         ),
-        (["train", "--backbone", "vgg"], "`backbone` must be one of conv4, inception_bn."),
+        (["train", "--backbone", "vgg"], "`backbone` must be one of conv4, inception_bn, none."),
         (["train", "--epoch", "3"], "Unknown argument --epoch. Did you mean --epochs? Known arg"),
         (["evaluate", "r", "--spilt", "all"], "argument --spilt. Did you mean --split? Known arg"),
         (["train", "--seed", "5000000000"], "`seed` must be an integer, at least 0, below 4294967"),
-        (["evaluate", "r", "--dataset", "cub"], "argument --dataset: invalid choice: 'cub'"),
+        (["evaluate", "r", "--dataset", "cub"], "`dataset` must be one of cars196, csv, cub200,"),
         (
             ["train", "--loss-args", "{"],
             "`loss_args` must be a JSON object. Received: loss_args='{'",
@@ -70,7 +70,19 @@ def test_version_and_bare_command():
         (["train", "--dataset", "folder"], "`data_dir` must name the folder of images"),
         (["evaluate", "nowhere"], "The run must be a folder with a config.json. Received: nowhere"),
         (["evaluate"], "the following arguments are required: RUN"),
-        (["search"], "invalid choice: 'search'"),
+        (["find"], "invalid choice: 'find'"),
+        (["search"], "the following arguments are required: RUN, VECTORS, QUERY"),
+        (
+            ["search", "r", "v.npz", "q.jpg", "-k", "0"],
+            "`k` must be an integer, at least 1. Rec",
+        ),
+        (["search", "r", "nowhere.npz", "q.jpg"], "The vectors must be a file that `mdl-tf embed`"),
+        (["embed", "r", "photos", "-o", "v.txt"], "`output` must end in .npz. Received: output=v."),
+        (["embed", "nowhere", "photos"], "`path` must be a `.keras` file that exists. Received: "),
+        (["datasets", "shw"], "argument ACTION: invalid choice: 'shw' (choose from"),
+        (["datasets", "show"], "`name` must be a data set: mdl-tf datasets show NAME"),
+        (["datasets", "show", "birds"], "`dataset` must be one of cars196, csv, cub200, digits,"),
+        (["datasets", "download", "glyphs"], "`name` must be one of ['cars196', 'cub200', 'insho"),
     ],
 )
 def test_errors_are_one_message_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
@@ -111,7 +123,7 @@ def test_a_defect_shows_no_traceback_unless_asked(capsys, monkeypatch):
     def broken(args):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(cli, "_evaluate", broken)
+    monkeypatch.setitem(cli._COMMANDS, "evaluate", broken)
     assert cli.main(["evaluate", "x"]) == 1
     assert capsys.readouterr().err.startswith("mdl-tf: error: the disk is on fire\n")
     monkeypatch.setenv("MDL_TF_TRACEBACK", "1")
@@ -272,7 +284,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     """The history of a run that was killed and resumed equals that of one that was not."""
     arguments = [
         *("train", *SMALL, "--epochs", "6", "--steps-per-epoch", "12", "--patience", "2"),
-        *("--augment", "crop_flip", "--no-clustering", "--learning-rate", "0.003"),
+        *("--augment", "paper", "--no-clustering", "--learning-rate", "0.003"),
     ]
     whole = run(*arguments, "--name", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr

@@ -51,11 +51,12 @@ def test_unknown_key_lists_the_known_ones():
         ({"jit": 1}, "`jit` must be true or false. Received: jit=1"),
         (
             {"dataset": None},
-            "`dataset` must be one of digits, folder, glyphs. Received: dataset=No",
+            "`dataset` must be one of cars196, csv, cub200, digits, folder, glyphs, inshop, npz, "
+            "sop, tfds:NAME. Received: dataset=No",
         ),
         (
             {"backbone": "resnet"},
-            "`backbone` must be one of conv4, inception_bn. Received: backbone='resnet'",
+            "`backbone` must be one of conv4, inception_bn, none. Received: backbone='resnet'",
         ),
         (
             {"validation": 1},
@@ -72,6 +73,13 @@ def test_unknown_key_lists_the_known_ones():
             "Received: image_size=20",
         ),
         ({"dataset": "folder"}, "`data_dir` must name the folder of images when dataset='folder'."),
+        ({"dataset": "tfds:"}, "inshop, npz, sop, tfds:NAME. Received: dataset='tfds:'"),
+        ({"dataset": "csv"}, "`data_dir` must name the CSV file when dataset='csv'."),
+        (
+            {"backbone": "none", "augment": "paper"},
+            "`augment` must be none with backbone='none', which sees no images. "
+            "Received: augment='paper'",
+        ),
         (
             {"patience": 3, "validation": 0},
             "`patience` needs validation classes. Received: validation=0",

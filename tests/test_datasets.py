@@ -6,7 +6,7 @@ from PIL import Image
 
 from mdl_tf import datasets
 from mdl_tf.datasets import ImageSet, cache, folder, glyphs
-from mdl_tf.datasets.image_set import split_by_class
+from mdl_tf.datasets.image_set import first_for_training
 
 
 def names_of(sets):
@@ -143,9 +143,9 @@ def test_folder_of_images_with_spaces_and_any_letters(photographs):
 
 def test_files_of_other_kinds_are_counted_in_a_warning(photographs):
     (photographs / "apple" / "notes.txt").write_text("x")
-    (photographs / "apple" / "clip.gif").write_bytes(b"GIF89a")
-    with pytest.warns(UserWarning, match="2 files below .* are not .jpg, .jpeg or .png"):
-        assert len(folder.read(photographs)) == 18
+    (photographs / "apple" / "clip.mp4").write_bytes(b"x")
+    with pytest.warns(UserWarning, match="2 files below .* are no images .* left out"):
+        assert len(folder.read(photographs).images) == 18
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_files_of_other_kinds_are_counted_in_a_warning(photographs):
         (lambda p: p / "nowhere", "`data_dir` must be a folder that exists. Received: data_dir="),
         (lambda p: None, "`data_dir` must be the folder of your images. Received: data_dir=None"),
         (lambda p: (p / "apple" / "x").mkdir() or p / "apple" / "x", "no subfolders"),
-        (lambda p: (p / "empty").mkdir() or p, "none in ['empty']"),
+        (lambda p: (p / "empty").mkdir() or p, "/empty: holds no images"),
     ],
 )
 def test_folders_that_are_none(photographs, prepare, message):
@@ -167,7 +167,8 @@ def test_unknown_name():
     with pytest.raises(ValueError) as raised:
         datasets.load("cub")
     assert str(raised.value) == (
-        "`name` must be one of ['digits', 'folder', 'glyphs']. Received: name='cub'"
+        "`name` must be one of ['cars196', 'csv', 'cub200', 'digits', 'folder', 'glyphs', "
+        "'inshop', 'npz', 'sop'] or 'tfds:NAME'. Received: name='cub'"
     )
 
 
@@ -178,7 +179,7 @@ def small_set(classes):
 
 
 def test_split_draws_validation_by_seed_and_keeps_ids_contiguous():
-    splits = [split_by_class(small_set(40), 30, 0.2, seed) for seed in (0, 0, 1)]
+    splits = [first_for_training(small_set(40), 30).split(0.2, seed) for seed in (0, 0, 1)]
     assert splits[0][1].class_names == splits[1][1].class_names != splits[2][1].class_names
     for sets in splits:
         assert [s.num_classes for s in sets] == [24, 6, 10]
@@ -200,7 +201,7 @@ def test_split_draws_validation_by_seed_and_keeps_ids_contiguous():
 )
 def test_sets_too_small_to_split(classes, train, validation, message):
     with pytest.raises(ValueError) as raised:
-        split_by_class(small_set(classes), train, validation, 0)
+        first_for_training(small_set(classes), train).split(validation)
     assert message in str(raised.value)
 
 
@@ -208,7 +209,7 @@ def test_sets_too_small_to_split(classes, train, validation, message):
     ("arguments", "message"),
     [
         ({"images": np.zeros((2, 4, 4))}, "Received: 3 labels, 2 images"),
-        ({"images": None}, "Exactly one of `images` and `paths`"),
+        ({"images": None}, "Exactly one of `images`, `paths` and `features`"),
         ({"class_names": ("a", "b", "c")}, "Received: 2 distinct labels, 3 class names"),
     ],
 )

@@ -41,6 +41,9 @@ def folder(tmp_path_factory):
         for i in range(4):
             pixels = (colour + rng.normal(0, 20, (40, 40, 3))).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / f"thing {c}" / f"{i}.jpg")
+    Image.fromarray(pixels).save(folder / "query.jpg")
+    labels = np.repeat(np.arange(80), 4)
+    np.savez(folder / "features.npz", features=rng.normal(size=(320, 16)), labels=labels)
     return folder
 
 
@@ -49,7 +52,8 @@ def test_the_readme_shows_code_and_commands():
     assert "BENCH" not in README
     assert len(PYTHON) >= 2
     assert any("train" in command for command in COMMANDS)
-    assert any("evaluate" in command for command in COMMANDS)
+    for name in ("evaluate", "embed", "search", "datasets show"):
+        assert any(command.startswith(f"mdl-tf {name}") for command in COMMANDS)
     for pattern in FEWER:
         assert any(re.search(pattern, code) for code in PYTHON), "nothing left to shorten"
 

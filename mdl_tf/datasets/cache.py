@@ -1,15 +1,33 @@
-"""Where data sets are kept, and a cache of drawn images that survives a kill."""
+"""Arrays that are made once and found again."""
 
-import os
-import tempfile
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
+from mdl_tf.files import data_folder, replacing
 
-def data_folder(data_dir=None):
-    """The folder of data sets: `data_dir`, else `$MDL_TF_HOME`, else `~/.cache/mdl_tf`."""
-    return Path(data_dir or os.environ.get("MDL_TF_HOME") or Path.home() / ".cache" / "mdl_tf")
+__all__ = ["cached_arrays", "data_folder", "stored_arrays", "store_arrays"]
+
+
+def stored_arrays(path):
+    """The arrays in an `.npz` file, a dict; `None` if it is not there or not readable."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, KeyError):
+        return None  # not there, or cut off
+    except Exception as error:  # zipfile.BadZipFile, zlib.error: damaged in the middle
+        if type(error).__module__ not in ("zipfile", "zlib"):
+            raise
+        return None
+
+
+def store_arrays(path, arrays):
+    """Write a dict of arrays to an `.npz` file, or nothing if its folder cannot be written."""
+    # What is stored here can be made again.
+    with contextlib.suppress(OSError), replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def cached_arrays(path, make):
@@ -23,24 +41,8 @@ def cached_arrays(path, make):
         A dict of arrays. If the folder cannot be written, the arrays are made anew each time.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, KeyError):
-        pass  # not there, or cut off
-    except Exception as error:  # zipfile.BadZipFile, zlib.error: damaged in the middle
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
-    arrays = make()
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when complete: a kill, or a second process, never leaves half a file.
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+    arrays = stored_arrays(path)
+    if arrays is None:
+        arrays = make()
+        store_arrays(path, arrays)
     return arrays

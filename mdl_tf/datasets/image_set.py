@@ -1,24 +1,41 @@
-"""A set of labelled images, and how sets are split: by class, never by image."""
+"""Labelled images, or vectors made of them, and the data set that they are taken from."""
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
+
+SIDES = ("train", "validation", "test")
+_CONTENTS = ("images", "paths", "features")
+_PER_IMAGE = (*_CONTENTS, "boxes", "queries", "slow", "digests")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images with labels; no class is in two sets of a split.
 
+    Exactly one of `images`, `paths` and `features` is given.
+
     Args:
         name: what to call it in reports, such as "glyphs test".
         labels: `(N,)` int64, contiguous ids in `[0, C)`.
         class_names: C strings, the name of each id.
-        images: `(N, H, W)` or `(N, H, W, 3)` uint8, or `None` if they are files.
-        paths: N paths of JPEG or PNG files, or `None` if the images are in memory.
+        images: `(N, H, W)` or `(N, H, W, 3)` uint8, images in memory.
+        paths: N paths of image files.
+        features: `(N, F)` float32, vectors that a network made of the images.
+        boxes: `(N, 4)` float32, the part of each image to look at: left, top, right, bottom, in
+            pixels from its upper left corner; NaN for the whole image. Defaults to `None`: whole
+            images.
+        queries: `(N,)` bool, True for a query, False for an image of the gallery. Defaults to
+            `None`: every image is both.
+        slow: `(N,)` bool, True for files that TensorFlow does not show as people see them, which
+            take the slow way (`mdl_tf.datasets.check` finds them). Defaults to `None`: not known.
+        digests: `(N,)` bytes, what the files hold (`mdl_tf.datasets.check`). Defaults to `None`:
+            not known.
 
     Raises:
-        ValueError: if lengths do not match, or not exactly one of images and paths is given.
+        ValueError: if lengths do not match, or not exactly one kind of content is given.
     """
 
     name: str
@@ -26,16 +43,26 @@ class ImageSet:
     class_names: tuple
     images: np.ndarray | None = None
     paths: tuple | None = None
+    features: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    queries: np.ndarray | None = None
+    slow: np.ndarray | None = None
+    digests: np.ndarray | None = None
 
     def __post_init__(self):
-        if (self.images is None) == (self.paths is None):
-            raise ValueError("Exactly one of `images` and `paths` must be given.")
-        count = len(self.images if self.paths is None else self.paths)
-        if count != len(self.labels):
+        given = [name for name in _CONTENTS if getattr(self, name) is not None]
+        if len(given) != 1:
             raise ValueError(
-                "`labels` must be as many as the images. "
-                f"Received: {len(self.labels)} labels, {count} images"
+                "Exactly one of `images`, `paths` and `features` must be given. "
+                f"Received: {', '.join(given) or 'none'}"
             )
+        for name in _PER_IMAGE:
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.labels):
+                raise ValueError(
+                    "`labels` must be as many as the images. "
+                    f"Received: {len(self.labels)} labels, {len(value)} {name}"
+                )
         present = np.unique(self.labels)
         if not np.array_equal(present, np.arange(len(self.class_names))):
             raise ValueError(
@@ -46,9 +73,26 @@ class ImageSet:
     def __len__(self):
         return len(self.labels)
 
+    def __repr__(self):
+        kind = next(name for name in _CONTENTS if getattr(self, name) is not None)
+        return f"ImageSet({self.name!r}: {len(self):,} {kind} of {self.num_classes:,} classes)"
+
     @property
     def num_classes(self):
         return len(self.class_names)
+
+    def take(self, indices):
+        """Some images, in the order of `indices`; classes without any are gone.
+
+        Args:
+            indices: of images, integers or a mask `(N,)`.
+
+        Returns:
+            An `ImageSet`, class ids numbered anew in their old order.
+        """
+        indices = np.arange(len(self))[indices]
+        ids, labels = np.unique(self.labels[indices], return_inverse=True)
+        return self._subset(indices, labels.astype(np.int64), ids, self.name)
 
     def classes(self, ids, name):
         """The subset of some classes, with ids numbered anew in the order of `ids`.
@@ -64,49 +108,92 @@ class ImageSet:
         new_id = np.full(self.num_classes, -1, np.int64)
         new_id[ids] = np.arange(len(ids))
         kept = np.flatnonzero(new_id[self.labels] >= 0)
-        return ImageSet(
-            name=name,
-            labels=new_id[self.labels[kept]],
-            class_names=tuple(self.class_names[i] for i in ids),
-            images=None if self.images is None else self.images[kept],
-            paths=None if self.paths is None else tuple(self.paths[i] for i in kept),
+        return self._subset(kept, new_id[self.labels[kept]], ids, name)
+
+    def _subset(self, kept, labels, ids, name):
+        content = {}
+        for field in _PER_IMAGE:
+            value = getattr(self, field)
+            if isinstance(value, tuple):
+                value = tuple(value[i] for i in kept)
+            elif value is not None:
+                value = value[kept]
+            content[field] = value
+        names = tuple(self.class_names[i] for i in ids)
+        return ImageSet(name=name, labels=labels, class_names=names, **content)
+
+
+class Problem(NamedTuple):
+    """A file or folder that cannot be used, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Collection:
+    """A whole data set: all its images, and what each class is for.
+
+    Args:
+        images: an `ImageSet` of all classes.
+        sides: C times `"train"`, `"validation"` or `"test"`, what each class is for.
+        problems: `Problem`s: what was found and cannot be used. Defaults to none.
+    """
+
+    images: ImageSet
+    sides: tuple
+    problems: tuple = ()
+
+    def split(self, validation=0.1, seed=0):
+        """Training, validation and test: disjoint sets of classes.
+
+        Args:
+            validation: share of the training classes that is taken out for validation, drawn with
+                `seed`, at least two unless 0; not used if the data set has validation classes of
+                its own. Defaults to `0.1`.
+            seed: of the draw. Defaults to `0`.
+
+        Returns:
+            train, validation (`None` if there is none) and test, `ImageSet`s of disjoint classes.
+
+        Raises:
+            ValueError: if `validation` is no share, or a set would have fewer than two classes.
+        """
+        if not 0 <= validation < 1:
+            raise ValueError(
+                "`validation` must be a share of the training classes, at least 0 and below 1. "
+                f"Received: validation={validation}"
+            )
+        ids = {side: np.flatnonzero(np.equal(self.sides, side)) for side in SIDES}
+        if validation and not len(ids["validation"]):
+            order = np.random.default_rng(seed).permutation(len(ids["train"]))
+            held_out = max(2, math.floor(validation * len(order) + 0.5))
+            ids["validation"] = np.sort(ids["train"][order[:held_out]])
+            ids["train"] = np.sort(ids["train"][order[held_out:]])
+        counts = {side: len(found) for side, found in ids.items()}
+        if min(counts["train"], counts["test"]) < 2 or counts["validation"] == 1:
+            raise ValueError(
+                "Training, test and (unless `validation` is 0) validation need at least two "
+                f"classes each. Received: {self.images.num_classes} classes in {self.images.name}, "
+                f"of which {counts['train']} would be for training, {counts['validation']} for "
+                f"validation, {counts['test']} for the test; validation={validation}"
+            )
+        return tuple(
+            self.images.classes(found, f"{self.images.name} {side}") if len(found) else None
+            for side, found in ids.items()
         )
 
 
-def split_by_class(images, train_classes, validation, seed):
-    """The first classes for training, the rest for the test, as the papers do.
+def first_for_training(images, count, problems=()):
+    """A `Collection` whose first classes are for training and the rest for the test.
 
     Args:
         images: an `ImageSet`.
-        train_classes: how many classes, from the first, are not for the test.
-        validation: share of these that is taken out for validation, drawn with `seed`; at least
-            two classes unless 0.
-        seed: of the draw.
+        count: how many classes, from the first, are for training.
+        problems: `Problem`s. Defaults to none.
 
     Returns:
-        train, validation (`None` if `validation` is 0) and test, `ImageSet`s of disjoint classes.
-
-    Raises:
-        ValueError: if `validation` is no share, or a set would have fewer than two classes.
+        A `Collection`.
     """
-    if not 0 <= validation < 1:
-        raise ValueError(
-            "`validation` must be a share of the training classes, at least 0 and below 1. "
-            f"Received: validation={validation}"
-        )
-    held_out = max(2, math.floor(validation * train_classes + 0.5)) if validation else 0
-    if train_classes - held_out < 2 or images.num_classes - train_classes < 2:
-        raise ValueError(
-            "Training, test and (unless `validation` is 0) validation need at least two classes "
-            f"each. Received: {images.num_classes} classes in {images.name}, of which "
-            f"{train_classes - held_out} would be for training, {held_out} for validation, "
-            f"{images.num_classes - train_classes} for the test; validation={validation}"
-        )
-    order = np.random.default_rng(seed).permutation(train_classes)
-    validation_ids, train_ids = np.sort(order[:held_out]), np.sort(order[held_out:])
-    test_ids = np.arange(train_classes, images.num_classes)
-    return (
-        images.classes(train_ids, f"{images.name} train"),
-        images.classes(validation_ids, f"{images.name} validation") if held_out else None,
-        images.classes(test_ids, f"{images.name} test"),
-    )
+    sides = ("train",) * count + ("test",) * (images.num_classes - count)
+    return Collection(images, sides, tuple(problems))

@@ -1,0 +1,80 @@
+"""The command `mdl-tf`. Arguments and messages only; the work is loaded inside its command."""
+
+import difflib
+import os
+import sys
+import warnings
+
+from mdl_tf import __version__
+from mdl_tf.cli import datasets, evaluate, search, train
+from mdl_tf.cli.common import Parser
+from mdl_tf.config import ConfigError
+
+_COMMANDS = {
+    "train": train.run,
+    "evaluate": evaluate.run,
+    "embed": search.run_embed,
+    "search": search.run_search,
+    "datasets": datasets.run,
+}
+
+
+def _parser():
+    parser = Parser(
+        prog="mdl-tf",
+        description="Train embeddings that find the same thing again, and measure them.",
+    )
+    parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for command in (train, evaluate, search, datasets):
+        command.add_to(commands)
+    return parser
+
+
+def _unknown_flags(command, flags):
+    known = [flag for flag in _parser().flags_of(command) if flag.startswith("--")]
+    flag = flags[0].split("=")[0]
+    near = difflib.get_close_matches(flag, known, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return ConfigError(f"Unknown argument {flag}.{hint} Known arguments: {', '.join(known)}")
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """Our own warnings are for users, without a line of source; the others are not for them."""
+    if filename.startswith(os.path.dirname(os.path.dirname(__file__))):
+        print(f"mdl-tf: warning: {message}", file=sys.stderr)
+
+
+def main(argv=None):
+    """Run a command.
+
+    Args:
+        argv: the arguments. Defaults to those of the process.
+
+    Returns:
+        0 if all is well, 2 for input that cannot be, 130 if interrupted, 1 for a defect.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = _show_warning
+    try:
+        args, unknown = _parser().parse_known_args(argv)
+        if unknown:
+            raise _unknown_flags(args.command, unknown)
+        if args.command is None:
+            _parser().print_help()
+            return 0
+        return _COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output is gone; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("MDL_TF_TRACEBACK"):
+            raise
+        print(f"mdl-tf: error: {error}", file=sys.stderr)
+        if isinstance(error, ValueError):
+            return 2
+        print("Set MDL_TF_TRACEBACK=1 to see where.", file=sys.stderr)
+        return 1

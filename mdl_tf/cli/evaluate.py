@@ -1,0 +1,62 @@
+"""`mdl-tf evaluate`: metrics of a run's best model."""
+
+import argparse
+import json
+import sys
+
+from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
+from mdl_tf.config import TrainConfig
+
+
+def add_to(commands):
+    """Add the command to a parser's commands."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure the best model of a run on any data set",
+        description="Retrieval and clustering metrics of the best model of a run, on the test "
+        "classes of its own data set or on another one.",
+    )
+    evaluate.add_argument("run", metavar="RUN", help="run folder")
+    evaluate.add_argument("--dataset", help="data set (`mdl-tf datasets`) [that of the run]")
+    evaluate.add_argument("--data-dir", help="folder or file of the data")
+    add_on_corrupt(evaluate)
+    evaluate.add_argument(
+        "--split",
+        choices=("train", "validation", "test", "all"),
+        help="which classes [test; all with --dataset folder, csv or npz]",
+    )
+    evaluate.add_argument(
+        "--clustering", action=argparse.BooleanOptionalAction, default=True, help="NMI and F1"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args):
+    """Run the command."""
+    from mdl_tf.runs import Run
+
+    if args.dataset is not None:
+        TrainConfig.check("dataset", args.dataset)
+    run = Run.open(args.run)
+    with quiet():
+        from mdl_tf import evaluation, report
+
+    measured = evaluation.evaluate_run(
+        run,
+        dataset=args.dataset,
+        data_dir=absolute(args.data_dir),
+        split=args.split,
+        on_corrupt=args.on_corrupt,
+        clustering=args.clustering,
+        # Standard output holds nothing but the JSON.
+        stream=sys.stderr if args.json else None,
+    )
+    if args.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        print(
+            f"{measured['dataset']} {measured['split']}: {measured['images']:,} images of "
+            f"{measured['classes']:,} classes"
+        )
+        print(report.table({run.folder.name: measured}))
+    return 0

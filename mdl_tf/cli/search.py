@@ -1,0 +1,87 @@
+"""`mdl-tf embed` and `mdl-tf search`: a folder as vectors, and the nearest of them to an image."""
+
+import json
+import os
+
+from mdl_tf.cli.common import add_on_corrupt, quiet
+from mdl_tf.config import ConfigError
+
+
+def add_to(commands):
+    """Add the commands to a parser's commands."""
+    embed = commands.add_parser(
+        "embed",
+        help="turn a folder of images into vectors to search in",
+        description="Embeds all images below a folder, at any depth, with the best model of a run.",
+    )
+    embed.add_argument("run", metavar="RUN", help="run folder, or a .keras file of an embedder")
+    embed.add_argument("folder", metavar="FOLDER", help="folder of images")
+    embed.add_argument(
+        *("-o", "--output"), default="vectors.npz", metavar="FILE", help="[vectors.npz]"
+    )
+    add_on_corrupt(embed)
+
+    search = commands.add_parser(
+        "search",
+        help="find the images that are nearest to others",
+        description="Prints names and distances of the nearest images, and draws them.",
+    )
+    search.add_argument("run", metavar="RUN", help="the run that made the vectors")
+    search.add_argument("vectors", metavar="VECTORS", help="file that `mdl-tf embed` wrote")
+    search.add_argument("queries", metavar="QUERY", nargs="+", help="image files to look for")
+    search.add_argument("-k", default="10", help="how many to find [10]")
+    search.add_argument("--picture", default="search.png", metavar="FILE", help="[search.png]")
+    search.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run_embed(args):
+    """Run `mdl-tf embed`."""
+    if not args.output.endswith(".npz"):
+        raise ConfigError(f"`output` must end in .npz. Received: output={args.output}")
+    with quiet():
+        from mdl_tf import search
+    from mdl_tf.progress import ProgressLine
+
+    with ProgressLine(f"Embed {args.folder}") as line:
+        vectors = search.embed_images(
+            args.run, args.folder, on_corrupt=args.on_corrupt, progress=line
+        )
+        line.done(len(vectors), "images")
+    for problem in vectors.left_out:
+        print(f"  left out: {problem.path}, which {problem.reason}")
+    vectors.save(args.output)
+    size = vectors.embeddings.shape[1]
+    print(f"{args.output}: {len(vectors):,} vectors of {size} numbers")
+    print(f"Search: mdl-tf search {args.run} {args.output} QUERY.jpg")
+    return 0
+
+
+def run_search(args):
+    """Run `mdl-tf search`."""
+    k = args.k
+    if not k.isdigit() or int(k) < 1:
+        raise ConfigError(f"`k` must be an integer, at least 1. Received: k={k!r}")
+    if os.path.splitext(args.picture)[1] not in (".png", ".pdf", ".svg", ".jpg"):
+        raise ConfigError(
+            f"`picture` must end in .png, .pdf, .svg or .jpg. Received: picture={args.picture}"
+        )
+    with quiet():
+        from mdl_tf import search
+
+    vectors = search.Vectors.load(args.vectors)
+    found = search.nearest(args.run, vectors, args.queries, min(int(k), len(vectors)))
+    if args.json:
+        rows = zip(args.queries, found, strict=True)
+        print(json.dumps([{"query": q, "hits": [h._asdict() for h in row]} for q, row in rows]))
+    else:
+        for query, row in zip(args.queries, found, strict=True):
+            print(query)
+            for rank, hit in enumerate(row, 1):
+                print(f"{rank:>4}  {hit.distance:.4f}  {hit.name}")
+    try:
+        search.picture(args.queries, found).savefig(args.picture, dpi=150)
+    except OSError as error:
+        raise ConfigError(f"`picture` must be writable. Received: {error}") from error
+    if not args.json:
+        print(f"Picture: {args.picture}")
+    return 0

@@ -1,0 +1,101 @@
+"""A folder of image files with an `index.csv` that `csv_file` reads: complete, or not there."""
+
+import csv
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+INDEX = "index.csv"
+
+
+class Example(NamedTuple):
+    """An image file to write, and its row.
+
+    Args:
+        path: relative to the folder, with `/`.
+        content: bytes of the file.
+        label: of its class, a string.
+        class_name: what to call the class; empty for its label.
+        box: left, top, right, bottom in pixels; `None` for the whole image.
+    """
+
+    path: str
+    content: bytes
+    label: str
+    class_name: str = ""
+    box: tuple | None = None
+
+
+def write(folder, examples):
+    """Write image files and `index.csv` into a folder, all of them or nothing.
+
+    Everything goes to a hidden folder beside it, which is renamed when it is complete, so a kill
+    leaves nothing that looks complete. What a kill has left is removed the next time.
+
+    Args:
+        folder: new or empty.
+        examples: an iterable of `Example`s, used one at a time.
+
+    Returns:
+        The `Path` of `index.csv`.
+
+    Raises:
+        ValueError: if the folder cannot be written, or holds something.
+    """
+    folder = Path(folder)
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        temporary = Path(tempfile.mkdtemp(".part", f".{folder.name}.", folder.parent))
+        # Inside, since `mkdtemp` makes a folder that nobody else may read.
+        complete = temporary / "complete"
+        complete.mkdir()
+        _write_files(complete, examples)
+        if folder.is_dir():
+            folder.rmdir()
+        complete.rename(folder)
+    except OSError as error:
+        raise ValueError(
+            "`folder` must be new or empty, writable, and have room for the images. "
+            f"Received: folder={folder}, {error.strerror or error}"
+        ) from error
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder / INDEX
+
+
+def _write_files(folder, examples):
+    with open(folder / INDEX, "w", encoding="utf-8", newline="") as file:
+        if fcntl:  # while this process lives nobody takes the folder for a leftover
+            fcntl.flock(file, fcntl.LOCK_EX)
+        rows = csv.writer(file)
+        rows.writerow(("path", "label", "class_name", "left", "top", "right", "bottom"))
+        for example in examples:
+            path = folder / example.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(example.content)
+            box = example.box or ("",) * 4
+            rows.writerow((example.path, example.label, example.class_name, *box))
+
+
+def _remove_leftovers(folder):
+    if not fcntl:
+        return
+    for leftover in folder.parent.iterdir():
+        name = leftover.name
+        if not (name.startswith(f".{folder.name}.") and name.endswith(".part")):
+            continue
+        try:
+            with open(leftover / "complete" / INDEX, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+        except OSError:
+            pass  # being written by another process

@@ -1,0 +1,36 @@
+"""Where files are kept that serve again, and how a file is written: whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def data_folder(data_dir=None):
+    """The folder of data sets: `data_dir`, else `$MDL_TF_HOME`, else `~/.cache/mdl_tf`."""
+    return Path(data_dir or os.environ.get("MDL_TF_HOME") or Path.home() / ".cache" / "mdl_tf")
+
+
+@contextlib.contextmanager
+def replacing(path, prefix=".unfinished-"):
+    """A temporary path that becomes the file `path` when the block ends without an error.
+
+    Renamed when complete: a kill, or a second process, never leaves half a file.
+
+    Args:
+        path: of the file; its folder is made.
+        prefix: how the temporary name begins. Defaults to `".unfinished-"`.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+    os.close(descriptor)
+    try:
+        yield Path(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

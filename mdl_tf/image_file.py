@@ -1,0 +1,136 @@
+"""An image file as a person sees it, read by Pillow: what is wrong with it, and its pixels.
+
+TensorFlow reads most JPEG and PNG files right and much faster; the others are marked here as slow.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+# What a person calls a photograph; `examine` says which of them TensorFlow can read by itself.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+
+
+class Examined(NamedTuple):
+    """What `examine` finds out."""
+
+    problem: str  # why the file cannot be used; empty if it can
+    slow: bool  # TensorFlow would show it wrong, or not at all: `read` it
+    digest: str  # of its bytes, 32 hexadecimal digits; empty if it cannot be read
+
+
+def digest(data):
+    """32 hexadecimal digits that stand for some bytes."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def examine(path):
+    """Read a whole file and tell whether it can be used.
+
+    The whole stream of pixels is unpacked, since the header of a truncated file looks good; of a
+    JPEG only an eighth of the resolution, which is several times faster.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        An `Examined`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return Examined("is not there", False, "")
+    except OSError as error:
+        return Examined(f"cannot be read: {error.strerror}", False, "")
+    found = digest(data)
+    if not data:
+        return Examined("is empty", False, found)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            slow = _header_is_odd(image)
+            image.draft("RGB", (width // 8, height // 8))
+            image.load()
+            return Examined("", slow or _is_transparent(image), found)
+    except UnidentifiedImageError:
+        return Examined("is no image file", False, found)
+    except Image.DecompressionBombError as error:
+        # Pillow reads up to 179 megapixels; the largest cameras have 150.
+        return Examined(f"is too large: {error}", False, found)
+    except Exception as error:
+        # Each format has errors of its own for what is damaged: OSError, SyntaxError, struct.error.
+        return Examined(f"is damaged: {error}", False, found)
+
+
+def _header_is_odd(image):
+    # MPO is a JPEG with further pictures behind it, as some telephones write it.
+    if image.format not in ("JPEG", "MPO", "PNG"):
+        return True
+    upright = image.getexif().get(_ORIENTATION, 1) in (0, 1)
+    # Grey of 16 bits: modes I;16 or I. CMYK has several ways to be stored.
+    return not upright or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+
+def _has_transparency(image):
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def _is_transparent(image):
+    if not _has_transparency(image):
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
+def read(path):
+    """The pixels of any file that Pillow reads, as a person sees them.
+
+    Turned as EXIF says, 16 bits scaled to 8, what is transparent on white, the first picture of
+    several.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        uint8 RGB, shape `(h, w, 3)`.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            # Pillow would cut off at 255 instead of scaling.
+            grey = np.asarray(image).astype(np.int64)
+            grey = grey // 257 if grey.max() > 255 else grey
+            image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+        if _has_transparency(image):
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("RGB"))
+
+
+def thumbnail(path, side=160, box=None):
+    """A small copy of an image, to be looked at.
+
+    Args:
+        path: of the file.
+        side: pixels of the longer side, at most. Defaults to `160`.
+        box: left, top, right, bottom in pixels of the part to show; NaN for the whole. Defaults to
+            `None`, the whole.
+
+    Returns:
+        uint8 RGB, shape `(h, w, 3)`.
+    """
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(read(path))
+    if box is not None and not np.isnan(box).any():
+        image = image.crop([round(float(edge)) for edge in box])
+    image.thumbnail((side, side))
+    return np.asarray(image)

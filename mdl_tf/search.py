@@ -1,0 +1,222 @@
+"""Find the same thing again: a folder of images as vectors, and the nearest of them to an image.
+
+>>> vectors = search.embed_images("runs/photos", "holiday")
+>>> vectors.save("vectors.npz")
+>>> for hit in search.nearest("runs/photos", vectors, ["query.jpg"], k=10)[0]:
+...     print(hit.distance, hit.name)
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mdl_tf import batches, datasets, image_file, retrieval
+from mdl_tf.config import ConfigError
+from mdl_tf.datasets import folder as image_folder
+from mdl_tf.embedding import embed, load_model
+from mdl_tf.files import replacing
+from mdl_tf.runs import Run
+
+BATCH = 64
+
+
+class Hit(NamedTuple):
+    """An image that was found."""
+
+    name: str  # path below the folder that was searched
+    distance: float  # Euclidean, between embeddings
+    path: str  # of its file
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Vectors:
+    """The embeddings of images with their names; `save` and `load` keep order and names.
+
+    The file is also a data set of features (`--dataset npz`), its labels the subfolders.
+
+    Args:
+        embeddings: `(N, D)` float32.
+        names: N paths below `folder`, with `/`.
+        folder: where the images were, an absolute path.
+        model: what stands for the model that made them; another one's cannot be compared.
+        left_out: `Problem`s, files that could not be used. Defaults to none.
+    """
+
+    embeddings: np.ndarray
+    names: tuple
+    folder: str
+    model: str
+    left_out: tuple = ()
+
+    def __len__(self):
+        return len(self.names)
+
+    def __repr__(self):
+        return f"Vectors({len(self):,} of {self.embeddings.shape[1]} numbers, {self.folder!r})"
+
+    def path(self, i):
+        """The file of image `i`."""
+        return str(Path(self.folder) / self.names[i])
+
+    def save(self, path):
+        """Write an `.npz` file, whole or not at all.
+
+        Raises:
+            ValueError: if the name does not end in `.npz` or cannot be written.
+        """
+        if Path(path).suffix != ".npz":
+            raise ValueError(f"`path` must end in .npz. Received: path={path}")
+        try:
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                np.savez(
+                    file,
+                    embeddings=self.embeddings,
+                    names=np.array(self.names),
+                    labels=np.array([str(Path(name).parent) for name in self.names]),
+                    folder=np.array(self.folder),
+                    model=np.array(self.model),
+                )
+        except OSError as error:
+            raise ValueError(f"`path` must be writable. Received: {error}") from error
+
+    @classmethod
+    def load(cls, path):
+        """The vectors in a file that `save` wrote.
+
+        Raises:
+            ValueError: if it is not there or no such file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(
+                    stored["embeddings"],
+                    tuple(stored["names"].tolist()),
+                    str(stored["folder"]),
+                    str(stored["model"]),
+                )
+        except Exception as error:  # numpy and zipfile raise many kinds for what is no such file
+            raise ValueError(
+                "The vectors must be a file that `mdl-tf embed` wrote. "
+                f"Received: {path}, {type(error).__name__}: {error}"
+            ) from error
+
+
+def embed_images(run, folder, *, on_corrupt="error", progress=None):
+    """The embeddings of all images below a folder, at any depth, in the order of their paths.
+
+    Args:
+        run: a run folder, or a `.keras` file of an embedder.
+        folder: of images; subfolders need not be classes.
+        on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
+            `"error"`.
+        progress: a function of (images done, images), called while files are looked into, and
+            while they are embedded. Defaults to `None`.
+
+    Returns:
+        `Vectors`.
+
+    Raises:
+        CorruptImagesError: a ValueError that lists the files that cannot be used.
+        ValueError: if the run has no model of images, or the folder no images.
+    """
+    model, augment, digest = _opened(run)
+    collection = image_folder.read_any(folder)
+    collection = datasets.check(collection, on_corrupt, progress, singles=True)
+    images = collection.images
+    embeddings = _embedded(model, augment, images, progress)
+    root = Path(folder).absolute()
+    names = tuple(Path(path).absolute().relative_to(root).as_posix() for path in images.paths)
+    return Vectors(embeddings, names, str(root), digest, collection.problems)
+
+
+def nearest(run, vectors, queries, k=10):
+    """The nearest images of each query, nearest first; exact search, in blocks.
+
+    Args:
+        run: the run folder or `.keras` file that made the vectors.
+        vectors: `Vectors`, or the path of their file.
+        queries: paths of image files.
+        k: how many, at most as many as there are vectors. Defaults to `10`.
+
+    Returns:
+        For each query a list of k `Hit`s.
+
+    Raises:
+        CorruptImagesError: a ValueError that lists the queries that cannot be used.
+        ValueError: if the vectors are another model's, or `k` is too large.
+    """
+    model, augment, digest = _opened(run)
+    if not isinstance(vectors, Vectors):
+        vectors = Vectors.load(vectors)
+    if vectors.model != digest:
+        raise ValueError(
+            "The vectors must come from the same model as the queries' embeddings: embed the "
+            f"folder again. Received: vectors of {vectors.folder} by another model than {run}"
+        )
+    paths = tuple(str(path) for path in queries)
+    if not paths:
+        raise ValueError("`queries` must be at least one image file. Received: none")
+    images = datasets.ImageSet("queries", np.zeros(len(paths), np.int64), ("query",), paths=paths)
+    collection = datasets.Collection(images, ("test",))
+    images = datasets.check(collection, singles=True).images
+    embeddings = _embedded(model, augment, images)
+    indices, distances = retrieval.nearest_neighbors(embeddings, vectors.embeddings, k)
+    return [
+        [Hit(vectors.names[i], float(d), vectors.path(i)) for i, d in zip(row, far, strict=True)]
+        for row, far in zip(indices, distances, strict=True)
+    ]
+
+
+def picture(queries, found):
+    """The queries with the images that were found, a row each.
+
+    Args:
+        queries: paths of image files.
+        found: for each query a list of `Hit`s, as `nearest` gives them.
+
+    Returns:
+        A matplotlib `Figure`; an image that is not there any more is a grey square.
+    """
+    from mdl_tf import plots
+
+    return plots.neighbor_grid(
+        [image_file.thumbnail(path) for path in queries],
+        [[_thumbnail(hit.path) for hit in row] for row in found],
+        titles=[_short(Path(path).name) for path in queries],
+        captions=[[f"{hit.distance:.3f}\n{_short(hit.name)}" for hit in row] for row in found],
+    )
+
+
+def _thumbnail(path):
+    try:
+        return image_file.thumbnail(path)
+    except OSError:
+        return np.full((160, 160, 3), 224, np.uint8)
+
+
+def _short(name, most=24):
+    return name if len(name) <= most else "..." + name[3 - most :]
+
+
+def _opened(run):
+    """The model of a run or file, the augmentation it was trained with, and a digest of it."""
+    path, augment = Path(run), None
+    if path.is_dir():
+        opened = Run.open(path)
+        path, augment = opened.model, opened.config.augment
+    model = load_model(path, compile=False)
+    if len(model.input_shape) != 4:
+        raise ConfigError(
+            f"The run must be of a network that takes images. Received: {run}, which takes "
+            f"features, {model.input_shape[1]} numbers"
+        )
+    return model, augment, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _embedded(model, augment, images, progress=None):
+    stream = batches.ordered(images, BATCH, model.input_shape[1:3], augment)
+    count = len(images)
+    return embed(model, stream, progress=progress and (lambda done, _: progress(done, count)))[0]

@@ -1,0 +1,277 @@
+"""One image: files as people see them, boxes, sizes, augmentations; what is broken is found."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from mdl_tf import image_file, images
+
+
+def scene(height=40, width=60):
+    """Smooth, and different in every corner and channel."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([4 * x, 6 * y, 255 - 2 * (x + y)], axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def png_of_16_bits(pixels):
+    height, width, _ = pixels.shape
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+
+    def chunk(kind, data):
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
+
+
+def written(folder):
+    """File name: (pixels that a person sees, whether TensorFlow alone would show them)."""
+    seen = scene()
+    picture = Image.fromarray(seen)
+    grey = picture.convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees to the right
+    half = np.dstack([seen, np.full(seen.shape[:2], 255, np.uint8)])
+    half[:, :30, 3] = 0
+    on_white = np.where(half[..., 3:] == 0, 255, seen)
+    opaque = np.dstack([seen, np.full(seen.shape[:2], 255, np.uint8)])
+    palette = picture.convert("P")
+    files = {
+        "rgb.jpg": (picture, seen, True),
+        "grey.jpg": (grey, np.asarray(grey.convert("RGB")), True),
+        "rgb.png": (picture, seen, True),
+        "grey.png": (grey, np.asarray(grey.convert("RGB")), True),
+        "opaque.png": (Image.fromarray(opaque), seen, True),
+        "palette.png": (palette, np.asarray(palette.convert("RGB")), True),
+        "one bit.png": (
+            picture.convert("1"),
+            np.asarray(picture.convert("1").convert("RGB")),
+            True,
+        ),
+        "cmyk.jpg": (picture.convert("CMYK"), seen, False),
+        "16 bits grey.png": (
+            Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
+            np.asarray(grey.convert("RGB")),
+            False,
+        ),
+        "transparent.png": (Image.fromarray(half), on_white, False),
+        "turned é.jpg": (picture, np.rot90(seen, -1), False),
+        "picture.webp": (picture, seen, False),
+        "picture.bmp": (picture, seen, False),
+        "picture.tif": (picture, seen, False),
+    }
+    for name, (image, _, _) in files.items():
+        options = {"quality": 95} if name.endswith((".jpg", ".webp")) else {}
+        exif = {"exif": turned} if name.startswith("turned") else {}
+        image.save(folder / name, **options, **exif)
+    (folder / "16 bits.png").write_bytes(png_of_16_bits(seen.astype(np.uint16) * 257))
+    found = {name: (seen, quick) for name, (_, seen, quick) in files.items()}
+    return {**found, "16 bits.png": (seen, True)}
+
+
+def test_files_come_out_as_people_see_them(tmp_path):
+    for name, (seen, quick) in written(tmp_path).items():
+        path = str(tmp_path / name)
+        examined = image_file.examine(path)
+        assert examined.problem == "", name
+        assert examined.slow is not quick, name
+        # JPEG and WebP lose something, JPEG most where colours change; a wrong picture is far off.
+        allowed = 12 if name.endswith((".jpg", ".webp")) else 0
+        shown = images.decode(path, tf.constant(examined.slow)).numpy()
+        assert shown.shape == seen.shape, name
+        assert np.abs(shown.astype(int) - seen).max() <= allowed, name
+        read = image_file.read(path)
+        assert np.abs(read.astype(int) - seen).max() <= allowed, name
+
+
+def test_turned_and_transparent_files_need_the_slow_way(tmp_path):
+    """The other side of the test above: TensorFlow alone shows these wrong."""
+    files = written(tmp_path)
+    for name in ("turned é.jpg", "transparent.png"):
+        quickly = images.decode(str(tmp_path / name)).numpy()
+        seen = files[name][0]
+        assert quickly.shape != seen.shape or np.abs(quickly.astype(int) - seen).max() > 50
+
+
+def bomb():
+    """A PNG of 20,000 x 20,000 pixels in some hundred kilobytes."""
+    packer = zlib.compressobj(9)
+    row = b"\0" * 2501
+    data = b"".join(packer.compress(row * 100) for _ in range(200)) + packer.flush()
+
+    def chunk(kind, content):
+        whole = kind + content
+        return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def encoded(kind):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(file, kind)
+    return file.getvalue()
+
+
+BROKEN = {
+    "truncated.jpg": (lambda: encoded("JPEG")[:-400], "is damaged: image file is truncated"),
+    "truncated.png": (lambda: encoded("PNG")[:-400], "is damaged: "),
+    "spoilt.png": (lambda: encoded("PNG")[:500] + bytes(4) + encoded("PNG")[504:], "is damaged: "),
+    "empty.jpg": (lambda: b"", "is empty"),
+    "text.jpg": (lambda: b"This is no photograph.\n" * 50, "is no image file"),
+    "bomb.png": (bomb, "is too large: Image size (400000000 pixels)"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_found(tmp_path, name):
+    make, reason = BROKEN[name]
+    (tmp_path / name).write_bytes(make())
+    assert image_file.examine(tmp_path / name).problem.startswith(reason)
+
+
+def test_the_header_of_a_truncated_file_looks_good(tmp_path):
+    path = tmp_path / "truncated.jpg"
+    path.write_bytes(BROKEN["truncated.jpg"][0]())
+    with Image.open(path) as image:
+        assert image.size == (64, 64)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    assert image_file.examine(tmp_path / "nowhere.jpg").problem == "is not there"
+    assert image_file.examine(tmp_path).problem == "cannot be read: Is a directory"
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    a, b, c = (tmp_path / name for name in ("a.png", "b.png", "c.png"))
+    Image.fromarray(scene()).save(a)
+    b.write_bytes(a.read_bytes())
+    Image.fromarray(scene() // 2).save(c)
+    digests = [image_file.examine(path).digest for path in (a, b, c)]
+    assert digests[0] == digests[1] != digests[2]
+    assert len(digests[0]) == 32
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((10, 5, 30, 25), (slice(5, 25), slice(10, 30))),
+        ((9.6, 5.4, 30.2, 24.7), (slice(5, 25), slice(10, 30))),  # to the nearest pixel
+        ((-7, -3, 30, 999), (slice(0, 40), slice(0, 30))),  # beyond the rim
+        ((70, 50, 80, 60), (slice(39, 40), slice(59, 60))),  # outside: one pixel at least
+        ((np.nan,) * 4, (slice(None), slice(None))),
+    ],
+)
+def test_boxes(box, expected):
+    cut = images.cut_out(tf.constant(scene()), tf.constant(box, tf.float32)).numpy()
+    np.testing.assert_array_equal(cut, scene()[expected])
+
+
+def test_shrinking_averages_instead_of_sampling():
+    board = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    small = images.resize(board[..., None].repeat(3, axis=2).astype(np.float32), (8, 8)).numpy()
+    assert small.dtype == np.uint8
+    np.testing.assert_allclose(small, 127.5, atol=12)
+
+
+def test_resizing_stretches_or_covers():
+    assert images.resize(scene(), (16, 16)).shape == (16, 16, 3)
+    assert images.resize(scene(), (16, 16), keep_aspect=True).shape == (16, 24, 3)
+    assert images.resize(scene(60, 40), (16, 16), keep_aspect=True).shape == (24, 16, 3)
+    assert images.resize(scene(), (20, 10), keep_aspect=True).shape == (20, 30, 3)
+    # A rim of 41.5 pixels must not become a canvas smaller than the window that is cut from it.
+    assert images.resize(scene(7, 9), (5, 5), keep_aspect=True).shape == (5, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas"), [((227, 227), (256, 256)), ((224, 224), (256, 256)), ((64, 56), (73, 64))]
+)
+def test_the_papers_cut_windows_from_256_pixels(size, canvas):
+    assert images.view("paper", size).canvas == canvas
+    assert images.view("modern", size).canvas == canvas
+    assert images.view("flip", size).canvas == size
+
+
+def windows(augment, picture, count=300):
+    """What training sees of a picture whose first two channels are the column and the row."""
+    view = images.view(augment, (16, 16))
+
+    @tf.function
+    def one(seed):
+        return view.train(tf.constant(picture), seed)
+
+    return [one(tf.constant([3, i], tf.int64)).numpy() for i in range(count)]
+
+
+def coordinates(height, width):
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
+
+
+def test_paper_cuts_every_window_equally_often_and_mirrors_half():
+    corners, mirrored = np.zeros((3, 3), int), 0
+    for window in windows("paper", coordinates(18, 18)):
+        columns, rows = window[0, :, 0].astype(int), window[:, 0, 1].astype(int)
+        is_mirrored = columns[0] > columns[-1]
+        columns = columns[::-1] if is_mirrored else columns
+        np.testing.assert_array_equal(np.diff(columns), 1)
+        np.testing.assert_array_equal(np.diff(rows), 1)
+        corners[rows[0], columns[0]] += 1
+        mirrored += is_mirrored
+    assert corners.min() > 15, "nine places, 33 each"
+    assert 120 < mirrored < 180
+
+
+def test_the_mirror_does_not_depend_on_the_place():
+    places = {True: [], False: []}
+    for window in windows("paper", coordinates(18, 18)):
+        columns = window[0, :, 0].astype(int)
+        places[bool(columns[0] > columns[-1])].append(columns.min())
+    assert all(set(found) == {0, 1, 2} for found in places.values())
+
+
+def test_modern_windows_have_a_sixth_to_all_of_the_area():
+    areas, ratios, mirrored = [], [], 0
+    for window in windows("modern", coordinates(100, 120)):
+        columns, rows = window[8, :, 0].astype(float), window[:, 8, 1].astype(float)
+        # The ends are half a sixteenth away from the rim of the window.
+        width, height = (abs(v[-1] - v[0]) * 16 / 15 for v in (columns, rows))
+        areas.append(width * height / 12_000)
+        ratios.append(width / height)
+        mirrored += columns[0] > columns[-1]
+    assert 0.13 < min(areas) < 0.25
+    assert 0.85 < max(areas) < 1.05
+    assert np.percentile(areas, 25) < 0.45, "not only large ones"
+    assert 0.66 < min(ratios) < 0.85
+    assert 1.15 < max(ratios) < 1.45
+    assert 120 < mirrored < 180
+
+
+def test_in_test_the_window_is_in_the_middle():
+    for augment in ("paper", "modern"):
+        seen = images.view(augment, (16, 16)).test(tf.constant(coordinates(18, 24))).numpy()
+        np.testing.assert_array_equal(seen[..., 0], np.tile(np.arange(4, 20), (16, 1)))
+        np.testing.assert_array_equal(seen[:, 0, 1], np.arange(1, 17))
+
+
+def test_the_same_seed_gives_the_same_window():
+    for augment in ("paper", "modern", "flip"):
+        picture = coordinates(18, 18)[: 16 if augment == "flip" else 18]
+        picture = picture[:, : 16 if augment == "flip" else 18]
+        first, again = windows(augment, picture, 20), windows(augment, picture, 20)
+        np.testing.assert_array_equal(first, again)
+        assert len({window.tobytes() for window in first}) > 1
