@@ -188,6 +188,12 @@ def test_shrinking_averages_instead_of_sampling():
     np.testing.assert_allclose(small, 127.5, atol=12)
 
 
+@pytest.mark.parametrize("size", [(80, 120), (80, 30), (20, 30), (40, 60), (41, 60)])
+def test_a_quicker_way_to_enlarge_is_the_same(size):
+    expected = tf.image.resize(scene(), size, antialias=True).numpy()
+    np.testing.assert_allclose(images.resize(scene(), size).numpy(), expected, atol=0.51)
+
+
 def test_resizing_stretches_or_covers():
     assert images.resize(scene(), (16, 16)).shape == (16, 16, 3)
     assert images.resize(scene(), (16, 16), keep_aspect=True).shape == (16, 24, 3)
