@@ -3,7 +3,7 @@
 The map of the library, in the order in which data passes through it:
 
     train     datasets      names, paths, labels; train, validation, test: disjoint sets of classes
-              images        path -> (H, W, 3) RGB 0..255
+              images        path -> canvas (h, w, 3) uint8, kept by image_cache -> (H, W, 3)
               batches       plan of indices -> images (B, H, W, 3), labels (B,)          B = P * K
               backbones     Inception-BN and a small network
               embedding     preprocessing -> backbone -> pooling -> dense -> unit length: (B, D)
@@ -18,10 +18,15 @@ The map of the library, in the order in which data passes through it:
               metrics       -> {"recall_at_1", "map_at_r", ...}
               callbacks     -> logs["val_recall_at_1"], TensorBoard
 
+    search    search        a folder -> vectors (N, D); an image -> the nearest of them
+
     around    config      every setting of a run, to and from JSON
               assemble    config -> model, loss, optimizer
               evaluation  a whole set of images -> metrics
               runs, run_callbacks, progress, plots, report
+              browse      a data set -> a contact sheet
+              image_file  what a person sees in a file, and what is wrong with it
+              files       where things are kept, written whole or not at all
               train, cli
 
 Axis letters, the same everywhere: `B` batch, `P` classes per batch, `K` images per class,

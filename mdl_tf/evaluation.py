@@ -37,13 +37,16 @@ def embedded(model, image_set, label, *, augment=None, clustering=True, seed=0, 
     return report, retrieval.sample_distances(embeddings, labels, seed=seed)
 
 
-def raw_pixels(image_set):
+def raw_pixels(image_set, stream=None):
     """Metrics of the images themselves, grey and small, or of the features: without a network."""
     if image_set.features is not None:
         return _retrieved(image_set.features, image_set)
-    images = batches.ordered(image_set, BATCH, RAW_SIZE)
-    pixels = np.concatenate([np.asarray(x).mean(axis=-1) for x, _ in images])
-    return _retrieved(pixels.reshape(len(pixels), -1), image_set)
+    pixels = []
+    with ProgressLine("Raw pixels", len(image_set), stream) as line:
+        for images, _ in batches.ordered(image_set, BATCH, RAW_SIZE):
+            pixels += list(np.asarray(images).mean(axis=-1).reshape(len(images), -1))
+            line(len(pixels))
+    return _retrieved(np.array(pixels), image_set)
 
 
 def _retrieved(vectors, image_set, clustering=False, seed=0):
@@ -62,6 +65,7 @@ def evaluate_run(
     dataset=None,
     data_dir=None,
     split=None,
+    crop_to_box=False,
     on_corrupt="error",
     clustering=True,
     stream=None,
@@ -74,6 +78,8 @@ def evaluate_run(
         data_dir: folder or file of the data. Defaults to that of the run.
         split: `"train"`, `"validation"`, `"test"`, or `"all"`. Defaults to `"test"`, or `"all"`
             for somebody's own data (folder, csv, npz) that the run was not trained on.
+        crop_to_box: whether to cut the images of another data set to its boxes; its own are as in
+            training. Defaults to `False`.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used; a run that left
             out files of its own data does so here. Defaults to `"error"`.
         clustering: whether to compute NMI and F1. Defaults to `True`.
@@ -97,8 +103,8 @@ def evaluate_run(
         collection = datasets.read(
             dataset,
             data_dir=data_dir,
-            crop_to_box=config.crop_to_box,
-            on_corrupt=config.on_corrupt if own else on_corrupt,
+            crop_to_box=config.crop_to_box if own else crop_to_box,
+            on_corrupt="skip" if own and config.on_corrupt == "skip" else on_corrupt,
             progress=line,
         )
         if split == "all":

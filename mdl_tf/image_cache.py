@@ -5,9 +5,11 @@ what the files hold, their boxes and the size: a changed file or setting finds a
 nothing stale is ever read; a moved or renamed file finds the same.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,7 @@ def cached(image_set, view, decoded, cache, folder, progress=None):
         folder = Path(folder) if folder else data_folder() / "images"
         paths = [folder / name[:2] / f"{name}.images" for name in names]
         missing = sum(not path.is_file() for path in paths)
+        _remove_leftovers(folder)
         _check_room(folder, expected * missing / max(1, len(paths)))
     elif expected > _memory():
         raise ValueError(
@@ -133,6 +136,14 @@ def _opened(path, count):
         return starts, shapes, np.memmap(path, np.uint8, "r", offset=head)
     except FileNotFoundError:
         return None
+
+
+def _remove_leftovers(folder):
+    """What a kill left half-written; whatever is younger may be another process's work."""
+    for path in folder.glob("??/.unfinished-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
 
 
 def _check_room(folder, needed):

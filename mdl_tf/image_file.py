@@ -54,9 +54,12 @@ def examine(path):
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
             slow = _header_is_odd(image)
-            image.draft("RGB", (width // 8, height // 8))
+            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
-            return Examined("", slow or _is_transparent(image), found)
+            slow = slow or _is_transparent(image)
+            if slow:  # some kinds open, but have no way to RGB
+                _as_seen(image)
+            return Examined("", slow, found)
     except UnidentifiedImageError:
         return Examined("is no image file", False, found)
     except Image.DecompressionBombError as error:
@@ -98,20 +101,26 @@ def read(path):
     Returns:
         uint8 RGB, shape `(h, w, 3)`.
     """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return _as_seen(image)
+
+
+def _as_seen(image):
     import numpy as np
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            # Pillow would cut off at 255 instead of scaling.
-            grey = np.asarray(image).astype(np.int64)
-            grey = grey // 257 if grey.max() > 255 else grey
-            image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-        if _has_transparency(image):
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(image.convert("RGB"))
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # Pillow would cut off at 255 instead of scaling.
+        grey = np.asarray(image).astype(np.int64)
+        grey = grey // 257 if grey.max() > 255 else grey
+        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    if _has_transparency(image):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
 
 
 def thumbnail(path, side=160, box=None):

@@ -87,8 +87,8 @@ def resize(image, size, keep_aspect=False):
         scale = tf.reduce_max(tf.cast(target, tf.float32) / given)
         target = tf.maximum(target, tf.cast(tf.round(given * scale), tf.int32))
         shape = (None, None, 3)
-    # Without antialiasing a large photograph would be sampled at a few of its pixels. Where an image
-    # only grows there is nothing to average, and the plain way takes a third of the time.
+    # Without antialiasing a large photograph would be sampled at a few of its pixels. Where an
+    # image only grows there is nothing to average, and the plain way takes a third of the time.
     image = tf.cond(
         tf.reduce_all(tf.shape(image)[:2] <= target),
         lambda: tf.image.resize(image, target),

@@ -28,20 +28,22 @@ class ProgressLine:
     def __init__(self, label, total=None, stream=None):
         self._label, self._total = label, total
         self._stream = stream or sys.stdout
-        self._start = self._shown = time.perf_counter()
+        self._start = self._begun = self._shown = time.perf_counter()
         self._done, self._unit = 0, ""
         self._live = self._stream.isatty()
 
     def __call__(self, done, total=None):
-        self._done, self._total = done, total or self._total
         now = time.perf_counter()
+        if total and total != self._total:
+            self._begun = now  # another part of the work, in other units
+        self._done, self._total = done, total or self._total
         # A terminal is slow: some five times a second is enough to see.
         if not self._live or (now - self._shown < 0.2 and done != self._total):
             return
         self._shown = now
         share = min(1.0, done / self._total)
         bar = "#" * round(share * self.WIDTH)
-        left = (now - self._start) * (1 - share) / share if share else 0
+        left = (now - self._begun) * (1 - share) / share if share else 0
         self._write(
             f"\r{self._label}  [{bar:.<{self.WIDTH}}] {done:,}/{self._total:,}  "
             f"{duration(left)} left"

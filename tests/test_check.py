@@ -89,7 +89,7 @@ def test_nothing_left(tmp_path):
 def sound(tmp_path, count=6):
     paths = [str(tmp_path / f"{i}.png") for i in range(count)]
     for i, path in enumerate(paths):
-        Image.fromarray(np.full((5, 5, 3), i, np.uint8)).save(path)
+        Image.fromarray(np.full((5, 5, 3), i % 256, np.uint8)).save(path)
     labels = np.arange(count) // 2
     names = tuple(f"c{c}" for c in range(labels.max() + 1))
     return first_for_training(ImageSet("sound", labels, names, paths=tuple(paths)), 1)
@@ -116,6 +116,24 @@ def test_the_result_is_remembered_until_a_file_changes(tmp_path, monkeypatch):
     with pytest.raises(CorruptImagesError) as raised:
         check(collection)
     assert "4.png: is not there" in str(raised.value)
+
+
+def test_an_interruption_keeps_what_is_done_and_does_not_wait(tmp_path, monkeypatch):
+    collection = sound(tmp_path, 400)
+    examine, examined = image_file.examine, []
+    monkeypatch.setattr(image_file, "examine", lambda path: examined.append(path) or examine(path))
+
+    def interrupt(done, total):
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(collection, progress=interrupt)
+    assert len(examined) < 400
+    monkeypatch.undo()
+    steps = []
+    check(collection, progress=lambda *done: steps.append(done))
+    assert steps[-1][0] == steps[-1][1] <= 380
 
 
 def test_digests_and_slow_files_are_marked(tmp_path):

@@ -151,6 +151,22 @@ def test_the_header_of_a_truncated_file_looks_good(tmp_path):
         assert image.size == (64, 64)
 
 
+def test_tiny_files_are_all_right(tmp_path):
+    Image.new("RGB", (1, 3)).save(tmp_path / "tiny.jpg")
+    assert image_file.examine(tmp_path / "tiny.jpg").problem == ""
+
+
+def test_kinds_without_a_way_to_rgb_are_found(tmp_path, monkeypatch):
+    Image.new("LAB", (9, 9)).save(tmp_path / "lab.tif")
+
+    def no_way(*_):
+        raise ValueError("conversion from LAB to RGB not supported")
+
+    monkeypatch.setattr(Image.Image, "convert", no_way)
+    problem = image_file.examine(tmp_path / "lab.tif").problem
+    assert problem == "is damaged: conversion from LAB to RGB not supported"
+
+
 def test_files_that_cannot_be_opened(tmp_path):
     assert image_file.examine(tmp_path / "nowhere.jpg").problem == "is not there"
     assert image_file.examine(tmp_path).problem == "cannot be read: Is a directory"

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import small_trees
 from PIL import Image
 
 from mdl_tf import evaluation, image_cache, metrics, train
@@ -183,4 +184,23 @@ def test_a_csv_with_splits_boxes_queries_and_gallery(photographs, tmp_path):
         "test": ["6", "7", "8", "9"],
     }
     assert csv_file.read(path).images.boxes.tolist() == [[2, 3, 14, 20]] * 40
+    assert evaluation.evaluate_run(run, dataset="digits")["images"] > 0, "which has no boxes"
     assert any("index validation: 8 images of 2 classes" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cub200", {"crop_to_box": True, "augment": "paper", "cache": "ram"}),
+        ("inshop", {"augment": "modern"}),
+    ],
+)
+def test_data_sets_of_the_papers_from_archive_to_metrics(name, settings, tmp_path, monkeypatch):
+    tree = getattr(small_trees, name)(tmp_path / "original")
+    small_trees.expect(monkeypatch, name)
+    settings = {"data_dir": str(tree), "classes_per_batch": 2, "images_per_class": 2, **settings}
+    results, run, lines = trained(tmp_path / "runs", dataset=name, **settings)
+    assert any(f"{name} test: 9 images of 3 classes" in line for line in lines)
+    assert results["trained"]["queries"] == (9 if name == "cub200" else 3)
+    measured = evaluation.evaluate_run(run, clustering=False)
+    assert measured["recall_at_1"] == results["trained"]["recall_at_1"]

@@ -40,9 +40,11 @@ def _unknown_flags(command, flags):
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    """Our own warnings are for users, without a line of source; the others are not for them."""
+    """Our own warnings are for users, who need no line of source."""
     if filename.startswith(os.path.dirname(os.path.dirname(__file__))):
         print(f"mdl-tf: warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
 
 def main(argv=None):

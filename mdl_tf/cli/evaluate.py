@@ -19,6 +19,9 @@ def add_to(commands):
     evaluate.add_argument("run", metavar="RUN", help="run folder")
     evaluate.add_argument("--dataset", help="data set (`mdl-tf datasets`) [that of the run]")
     evaluate.add_argument("--data-dir", help="folder or file of the data")
+    evaluate.add_argument(
+        "--crop-to-box", action="store_true", help="cut images of another data set to its boxes"
+    )
     add_on_corrupt(evaluate)
     evaluate.add_argument(
         "--split",
@@ -46,6 +49,7 @@ def run(args):
         dataset=args.dataset,
         data_dir=absolute(args.data_dir),
         split=args.split,
+        crop_to_box=args.crop_to_box,
         on_corrupt=args.on_corrupt,
         clustering=args.clustering,
         # Standard output holds nothing but the JSON.

@@ -123,28 +123,14 @@ def load(
         ValueError: if the name is unknown, the data are not as described, or a set would have
             fewer than two classes.
     """
-    collection = read(
-        name,
-        data_dir=data_dir,
-        crop_to_box=crop_to_box,
-        on_corrupt=on_corrupt,
-        progress=progress,
-    )
-    _warn_of(collection)
+    options = {"crop_to_box": crop_to_box, "on_corrupt": on_corrupt, "progress": progress}
+    collection = _warned(read(name, data_dir=data_dir, **options))
     return collection.split(validation, seed)
 
 
-def load_all(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress=None):
-    """A whole data set, all classes in one `ImageSet`; arguments and errors as in `load`."""
-    collection = read(
-        name,
-        data_dir=data_dir,
-        crop_to_box=crop_to_box,
-        on_corrupt=on_corrupt,
-        progress=progress,
-    )
-    _warn_of(collection)
-    return collection.images
+def load_all(name, **options):
+    """A whole data set, all classes in one `ImageSet`; options and errors as in `load`."""
+    return _warned(read(name, **options)).images
 
 
 def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress=None):
@@ -155,7 +141,7 @@ def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress
     """
     if name in DATASETS:
         collection = DATASETS[name](data_dir, progress)
-    elif name.startswith("tfds:"):
+    elif str(name).startswith("tfds:"):
         collection = tfds.read(name.removeprefix("tfds:"), data_dir, progress)
     else:
         raise ValueError(
@@ -171,7 +157,7 @@ def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress
     return check(collection, on_corrupt, progress)
 
 
-def _warn_of(collection):
+def _warned(collection):
     if collection.problems:
         first = collection.problems[0]
         warnings.warn(
@@ -179,3 +165,4 @@ def _warn_of(collection):
             f"which {first.reason}.",
             stacklevel=3,
         )
+    return collection

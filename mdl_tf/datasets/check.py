@@ -110,14 +110,18 @@ def examine_all(paths, progress=None):
     stamps = [_stamp(path) for path in paths]
     found = [known.get((path, *stamp)) for path, stamp in zip(paths, stamps, strict=True)]
     new = [i for i, one in enumerate(found) if one is None]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
         examined = pool.map(image_file.examine, [paths[i] for i in new])
         for done, (i, one) in enumerate(zip(new, examined, strict=True), 1):
             found[i] = one
             if progress:
                 progress(done, len(new))
-    if new:
-        _remember(store, paths, stamps, found)
+    finally:
+        # After an interruption, too: what is not begun is left, what is done is kept.
+        pool.shutdown(cancel_futures=True)
+        if new:
+            _remember(store, paths, stamps, found)
     return found
 
 
@@ -150,7 +154,7 @@ def _remembered(store):
 
 def _remember(store, paths, stamps, found):
     # A file that was not there, or could not be read, may be there the next time.
-    kept = [i for i, one in enumerate(found) if one.digest]
+    kept = [i for i, one in enumerate(found) if one and one.digest]
     if kept:
         store_arrays(
             store,
