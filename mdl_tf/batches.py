@@ -69,8 +69,10 @@ def balanced(
         seed=seed,
         short_classes=short_classes,
     )
-    load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
-    labels = tf.constant(image_set.labels, tf.int64)
+    # Where tf.data works; a GPU would hand every image back and forth.
+    with tf.device("CPU"):
+        load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
+        labels = tf.constant(image_set.labels, tf.int64)
     size = plan.batch_size
 
     def indices(step):
@@ -86,12 +88,12 @@ def balanced(
         if view is not None:
             image = view.train(image, tf.stack([seed, number]))
             image = tf.ensure_shape(image, (*_pair(image_size), 3))
-        return tf.cast(image, tf.float32), labels[i]
+        return image, labels[i]
 
     stream = tf.data.Dataset.counter(start=int(start_step))
     stream = stream.flat_map(indices)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return stream.batch(size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return _batched(stream, size, drop_remainder=True)
 
 
 def ordered(
@@ -127,16 +129,27 @@ def ordered(
         raise ValueError(
             f"`batch_size` must be an integer, at least 1. Received: batch_size={batch_size!r}"
         )
-    load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
-    labels = tf.constant(image_set.labels, tf.int64)
+    with tf.device("CPU"):
+        load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
+        labels = tf.constant(image_set.labels, tf.int64)
 
     def example(i):
-        image = load(i) if view is None else view.test(load(i))
-        return tf.cast(image, tf.float32), labels[i]
+        return load(i) if view is None else view.test(load(i)), labels[i]
 
     stream = tf.data.Dataset.range(len(image_set))
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return stream.batch(int(batch_size)).prefetch(tf.data.AUTOTUNE)
+    return _batched(stream, int(batch_size))
+
+
+def _batched(stream, size, **options):
+    """float32 batches. Pixels stay bytes as long as they can: the copies of a batch cost most."""
+    stream = stream.batch(size, **options)
+    stream = stream.map(
+        lambda x, y: (tf.cast(x, tf.float32), y),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return stream.prefetch(tf.data.AUTOTUNE)
 
 
 def _loader(image_set, image_size, augment, cache, cache_dir, progress):
@@ -161,13 +174,7 @@ def _loader(image_set, image_size, augment, cache, cache_dir, progress):
         stream = stream.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return stream.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
-    kept = image_cache.cached(image_set, view, decoded, cache, cache_dir, progress)
-
-    def found(i):
-        image = tf.numpy_function(kept.read, [i], tf.uint8, stateful=False)
-        return tf.ensure_shape(image, (None, None, 3) if view.keep_aspect else (*view.canvas, 3))
-
-    return found, view
+    return image_cache.cached(image_set, view, decoded, cache, cache_dir, progress), view
 
 
 def _decoder(image_set, view):

@@ -37,6 +37,8 @@ def contact_sheet(collection, classes=8, images=8):
         name = name if len(name) <= 28 else name[:25] + "..."
         titles.append(f"{name}\n{collection.sides[c]}, {len(members):,} images")
     title = f"{image_set.name}: {len(image_set):,} images of {count:,} classes"
+    if len(shown) < count:
+        title += f"; {len(shown)} classes are shown"
     return plots.contact_sheet(rows, titles, title)
 
 

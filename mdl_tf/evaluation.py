@@ -77,7 +77,7 @@ def evaluate_run(
         dataset: name of a data set. Defaults to that of the run.
         data_dir: folder or file of the data. Defaults to that of the run.
         split: `"train"`, `"validation"`, `"test"`, or `"all"`. Defaults to `"test"`, or `"all"`
-            for somebody's own data (folder, csv, npz) that the run was not trained on.
+            for somebody's own data (folder, csv, npz) of other classes than the run's.
         crop_to_box: whether to cut the images of another data set to its boxes; its own are as in
             training. Defaults to `False`.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used; a run that left
@@ -98,7 +98,6 @@ def evaluate_run(
     own = dataset in (None, config.dataset) and data_dir in (None, config.data_dir)
     dataset = dataset or config.dataset
     data_dir = data_dir or (config.data_dir if own else None)
-    split = split or ("test" if own or dataset not in OWN_DATA else "all")
     with ProgressLine(f"Load {dataset}", stream=stream) as line:
         collection = datasets.read(
             dataset,
@@ -107,6 +106,8 @@ def evaluate_run(
             on_corrupt="skip" if own and config.on_corrupt == "skip" else on_corrupt,
             progress=line,
         )
+        own = own or (dataset == config.dataset and _has_classes_of(run, collection))
+        split = split or ("test" if own or dataset not in OWN_DATA else "all")
         if split == "all":
             image_set = collection.images
         elif split in SPLITS:
@@ -120,7 +121,7 @@ def evaluate_run(
             )
         if image_set is None:
             raise ValueError("`split` 'validation' is empty: the run has validation=0.")
-        line.done(len(image_set), "images")
+        line.done(len(image_set), image_set.kind)
     model = load_model(run.model, compile=False)
     if (config.backbone == "none") != (image_set.features is not None):
         raise ConfigError(
@@ -144,3 +145,10 @@ def evaluate_run(
         **({"left_out": len(collection.problems)} if collection.problems else {}),
         **report,
     }
+
+
+def _has_classes_of(run, collection):
+    """Whether a data set has the classes of the run's own: the same, in another place."""
+    kept = run.read_json("classes.json", {})
+    names = [name for side in kept.values() for name in side]
+    return sorted(names) == sorted(collection.images.class_names)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 def data_folder(data_dir=None):
     """The folder of data sets: `data_dir`, else `$MDL_TF_HOME`, else `~/.cache/mdl_tf`."""
-    return Path(data_dir or os.environ.get("MDL_TF_HOME") or Path.home() / ".cache" / "mdl_tf")
+    folder = data_dir or os.environ.get("MDL_TF_HOME") or "~/.cache/mdl_tf"
+    return Path(folder).expanduser()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Images decoded and resized once: kept in memory, or on disk, in chunks named by their content.
+"""Images decoded and resized once: kept in memory, or on disk, a file each, named by its content.
 
-A chunk on disk is written whole or not at all, so that a kill costs one chunk. Its name stands for
-what the files hold, their boxes and the size: a changed file or setting finds another name, and
-nothing stale is ever read; a moved or renamed file finds the same.
+A file is written whole or not at all, so that a kill costs one image. Its name stands for what the
+image file holds, its box and the size: a changed image or setting finds another name, and nothing
+stale is ever read; a moved or renamed image finds the same.
 """
 
 import contextlib
@@ -13,129 +13,124 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from mdl_tf import image_file
 from mdl_tf.files import data_folder, replacing
 
 CACHES = ("none", "ram", "disk")
-CHUNK = 256  # images; at 256 x 256 some 50 MB
-# Raise when decoding or resizing changes, so that no stale chunk is read.
+# Raise when decoding or resizing changes, so that nothing stale is read.
 _VERSION = 1
+# Bytes before the pixels: height and width, and nothing, so that the pixels begin where TensorFlow
+# can take them without a copy.
+_HEAD = 64
+_SHOWN = 64  # images from one call of `progress` to the next
 
 
-class CachedImages:
-    """Decoded images by their number; made by `cached`."""
-
-    def __init__(self, chunks):
-        self._chunks = chunks
-
-    def read(self, i):
-        """Image `i`, uint8 `(h, w, 3)`."""
-        chunk, place = divmod(int(i), CHUNK)
-        starts, shapes, pixels = self._chunks[chunk]
-        height, width = shapes[place]
-        return pixels[starts[place] : starts[place + 1]].reshape(height, width, 3)
-
-
-def cached(image_set, view, decoded, cache, folder, progress=None):
+def cached(image_set, view, decode, cache, folder=None, progress=None):
     """Decode all images of a set, or find them decoded.
 
     Args:
         image_set: an `ImageSet`.
         view: an `images.View`, of which canvas and aspect count.
-        decoded: a function of indices `(n,)` to an iterator over n arrays `(h, w, 3)` uint8.
+        decode: a function of indices `(n,)` to an iterator over n arrays `(h, w, 3)` uint8.
         cache: `"ram"` or `"disk"`.
-        folder: of the chunks on disk, or `None`: `images` in the folder of data sets.
+        folder: of the files. Defaults to `None`: `decoded` in the folder of data sets.
         progress: a function of (images done, images). Defaults to `None`.
 
     Returns:
-        A `CachedImages`.
+        A function from an index, an int64 tensor, to an image, uint8 `(h, w, 3)`, for `tf.data`.
 
     Raises:
-        ValueError: if memory or disk is too small for them.
+        ValueError: if memory or disk is too small for them, or the folder cannot be written.
     """
-    count = len(image_set)
-    blocks = [np.arange(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     # Photographs are wider than high; what is kept covers the canvas.
-    expected = count * 3 * view.canvas[0] * view.canvas[1] * (1.4 if view.keep_aspect else 1.0)
-    paths = None
-    if cache == "disk":
-        names = _names(image_set, view, blocks)
-        folder = Path(folder) if folder else data_folder() / "images"
-        paths = [folder / name[:2] / f"{name}.images" for name in names]
-        missing = sum(not path.is_file() for path in paths)
-        _remove_leftovers(folder)
-        _check_room(folder, expected * missing / max(1, len(paths)))
-    elif expected > _memory():
-        raise ValueError(
-            f"`cache` 'ram' must fit into memory: {count:,} images take about "
-            f"{expected / 1e9:.1f} GB. Received: a machine with {_memory() / 1e9:.1f} GB; "
-            "'disk' has no such limit"
-        )
-    chunks, done = [], 0
-    for number, block in enumerate(blocks):
-        chunk = _opened(paths[number], len(block)) if paths else None
-        if chunk is None:
-            chunk = _packed(decoded(block))
-            if paths:
-                _write(paths[number], chunk)
-                chunk = _opened(paths[number], len(block))
-        chunks.append(chunk)
-        done += len(block)
-        if progress:
-            progress(done, count)
-    return CachedImages(chunks)
+    each = 3 * view.canvas[0] * view.canvas[1] * (1.4 if view.keep_aspect else 1.0)
+    if cache == "ram":
+        _check_memory(len(image_set), len(image_set) * each)
+        read = _in_memory(len(image_set), decode, progress)
+    else:
+        folder = Path(folder).expanduser() if folder else data_folder() / "decoded"
+        read = _on_disk(list(_paths(image_set, view, folder)), decode, folder, each, progress)
+    shape = (None, None, 3) if view.keep_aspect else (*view.canvas, 3)
+    return lambda i: tf.ensure_shape(_unpacked(read(i)), shape)
 
 
-def _names(image_set, view, blocks):
-    digests = image_set.digests
-    if digests is None and image_set.paths is None:
-        digests = [image_file.digest(np.ascontiguousarray(image)) for image in image_set.images]
-    elif digests is None:
-        digests = [image_file.digest(Path(path).read_bytes()) for path in image_set.paths]
-    for block in blocks:
-        name = hashlib.blake2b(f"{_VERSION} {view.canvas} {view.keep_aspect}".encode())
-        for i in block:
-            name.update(str(digests[i]).encode())
-            if image_set.boxes is not None:
-                name.update(np.asarray(image_set.boxes[i], "<f4").tobytes())
-            if image_set.slow is not None and image_set.slow[i]:
-                name.update(b"slow")
-        yield name.hexdigest()[:40]
+def _packed(image):
+    return np.array(image.shape[:2], "<i4").tobytes().ljust(_HEAD, b"\0") + image.tobytes()
 
 
-def _packed(images):
-    """Images of any sizes as (starts `(n + 1,)`, shapes `(n, 2)`, pixels, one after the other)."""
-    images = list(images)
-    shapes = np.array([image.shape[:2] for image in images], np.int64)
-    return _starts(shapes), shapes, np.concatenate([image.reshape(-1) for image in images])
+def _unpacked(content):
+    content = tf.io.decode_raw(content, tf.uint8)
+    shape = tf.bitcast(tf.reshape(content[:8], (2, 4)), tf.int32)
+    return tf.reshape(content[_HEAD:], (shape[0], shape[1], 3))
 
 
-def _starts(shapes):
-    return np.concatenate([[0], np.cumsum(3 * shapes.prod(axis=1))])
+def _in_memory(count, decode, progress):
+    # A variable, since tf.data would make a copy of a constant; and not NumPy's, which is read
+    # under Python's lock at half the speed.
+    with tf.device("CPU"):
+        kept = tf.Variable(tf.fill([count], b""), trainable=False)
+        part = []
+        for done, image in enumerate(decode(np.arange(count)), 1):
+            part.append(_packed(image))
+            if len(part) == _SHOWN or done == count:
+                indices = tf.range(done - len(part), done)
+                kept.scatter_update(tf.IndexedSlices(tf.constant(part), indices))
+                part = []
+                if progress:
+                    progress(done, count)
+    return lambda i: tf.gather(kept, i)
 
 
-def _write(path, chunk):
-    """First the shapes, 16 bytes each, then the pixels."""
-    _, shapes, pixels = chunk
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(shapes.astype("<i8").tobytes())
-        pixels.tofile(file)
-
-
-def _opened(path, count):
-    """The chunk in a file, not read but mapped; `None` if it is not there or not whole."""
-    head = 16 * count
+def _on_disk(paths, decode, folder, each, progress):
+    missing = np.array([i for i, path in enumerate(paths) if not _is_whole(path)], np.int64)
+    _remove_leftovers(folder)
+    _check_room(folder, len(missing) * each)
+    before = len(paths) - len(missing)
     try:
-        if path.stat().st_size < head:
-            return None
-        shapes = np.fromfile(path, "<i8", 2 * count).reshape(count, 2)
-        starts = _starts(shapes)
-        if path.stat().st_size != head + starts[-1]:
-            return None
-        return starts, shapes, np.memmap(path, np.uint8, "r", offset=head)
-    except FileNotFoundError:
-        return None
+        images = decode(missing) if len(missing) else ()
+        for done, (i, image) in enumerate(zip(missing, images, strict=True), 1):
+            with replacing(paths[i]) as temporary:
+                temporary.write_bytes(_packed(image))
+            if progress and (done % _SHOWN == 0 or done == len(missing)):
+                progress(before + done, len(paths))
+    except OSError as error:
+        raise ValueError(
+            f"`cache_dir` must be a folder that can be written, with room. Received: {error}"
+        ) from error
+    if progress and not len(missing):
+        progress(len(paths), len(paths))
+    names = tf.constant([str(path) for path in paths])
+    return lambda i: tf.io.read_file(names[i])
+
+
+def _paths(image_set, view, folder):
+    settings = f"{_VERSION} {view.canvas} {view.keep_aspect}"
+    for i, content in enumerate(_digests(image_set)):
+        slow = image_set.slow is not None and image_set.slow[i]
+        name = hashlib.blake2b(f"{settings} {content} {slow}".encode(), digest_size=16)
+        if image_set.boxes is not None:
+            name.update(np.asarray(image_set.boxes[i], "<f4").tobytes())
+        name = name.hexdigest()
+        yield folder / name[:2] / name
+
+
+def _digests(image_set):
+    if image_set.paths is None:
+        return (image_file.digest(np.ascontiguousarray(image)) for image in image_set.images)
+    if image_set.digests is None:
+        return (image_file.digest(Path(path).read_bytes()) for path in image_set.paths)
+    return (str(digest, "ascii") for digest in image_set.digests.tolist())
+
+
+def _is_whole(path):
+    try:
+        with open(path, "rb") as file:
+            height, width = np.frombuffer(file.read(8), "<i4")
+            return os.fstat(file.fileno()).st_size == _HEAD + 3 * int(height) * int(width)
+    except (OSError, ValueError):
+        return False
 
 
 def _remove_leftovers(folder):
@@ -153,6 +148,15 @@ def _check_room(folder, needed):
         raise ValueError(
             f"`cache` 'disk' must fit on the disk: {needed / 1e9:.1f} GB are still to be written. "
             f"Received: {free / 1e9:.1f} GB free in {folder}"
+        )
+
+
+def _check_memory(count, needed):
+    if needed > _memory():
+        raise ValueError(
+            f"`cache` 'ram' must fit into memory: {count:,} images take about "
+            f"{needed / 1e9:.1f} GB. Received: a machine with {_memory() / 1e9:.1f} GB; "
+            "'disk' has no such limit"
         )
 
 

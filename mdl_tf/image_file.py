@@ -5,6 +5,7 @@ TensorFlow reads most JPEG and PNG files right and much faster; the others are m
 
 import hashlib
 import io
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +13,17 @@ from typing import NamedTuple
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_LYING = (5, 6, 7, 8)  # to be turned by a quarter
 
 
 class Examined(NamedTuple):
     """What `examine` finds out."""
 
     problem: str  # why the file cannot be used; empty if it can
-    slow: bool  # TensorFlow would show it wrong, or not at all: `read` it
-    digest: str  # of its bytes, 32 hexadecimal digits; empty if it cannot be read
+    slow: bool = False  # TensorFlow would show it wrong, or not at all: `read` it
+    digest: str = ""  # of its bytes, 32 hexadecimal digits; empty if it cannot be read
+    width: int = 0  # in pixels, as people see it; 0 if it cannot be used
+    height: int = 0
 
 
 def digest(data):
@@ -42,41 +46,65 @@ def examine(path):
     from PIL import Image, UnidentifiedImageError
 
     try:
+        str(path).encode()
         data = Path(path).read_bytes()
+    except UnicodeEncodeError:
+        return Examined("has a name that is not UTF-8, which TensorFlow cannot open")
     except FileNotFoundError:
-        return Examined("is not there", False, "")
+        return Examined("is not there")
     except OSError as error:
-        return Examined(f"cannot be read: {error.strerror}", False, "")
+        return Examined(f"cannot be read: {error.strerror}")
     found = digest(data)
     if not data:
-        return Examined("is empty", False, found)
+        return Examined("is empty", digest=found)
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            slow = _header_is_odd(image)
+            if image.format == "PNG":
+                _check_chunks(data)
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            slow = _header_is_odd(image, orientation)
             image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
             slow = slow or _is_transparent(image)
             if slow:  # some kinds open, but have no way to RGB
                 _as_seen(image)
-            return Examined("", slow, found)
+            size = (height, width) if orientation in _LYING else (width, height)
+            return Examined("", slow, found, *size)
     except UnidentifiedImageError:
-        return Examined("is no image file", False, found)
+        return Examined("is no image file", digest=found)
     except Image.DecompressionBombError as error:
         # Pillow reads up to 179 megapixels; the largest cameras have 150.
-        return Examined(f"is too large: {error}", False, found)
+        return Examined(f"is too large: {error}", digest=found)
     except Exception as error:
         # Each format has errors of its own for what is damaged: OSError, SyntaxError, struct.error.
-        return Examined(f"is damaged: {error}", False, found)
+        return Examined(f"is damaged: {error}", digest=found)
 
 
-def _header_is_odd(image):
+def _check_chunks(data):
+    """Refuse a PNG with a wrong checksum or without an end, which Pillow reads and TensorFlow not.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    place = 8
+    while place + 12 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        end = place + 8 + length
+        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise ValueError("a checksum is wrong")
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        place = end + 4
+    raise ValueError("its end is missing")
+
+
+def _header_is_odd(image, orientation):
     # MPO is a JPEG with further pictures behind it, as some telephones write it.
     if image.format not in ("JPEG", "MPO", "PNG"):
         return True
-    upright = image.getexif().get(_ORIENTATION, 1) in (0, 1)
     # Grey of 16 bits: modes I;16 or I. CMYK has several ways to be stored.
-    return not upright or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+    return orientation not in (0, 1) or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 def _has_transparency(image):
@@ -117,6 +145,10 @@ def _as_seen(image):
         grey = np.asarray(image).astype(np.int64)
         grey = grey // 257 if grey.max() > 255 else grey
         image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    if image.mode == "F":
+        numbers = np.nan_to_num(np.asarray(image))
+        numbers = numbers * 255 if numbers.max() <= 1 else numbers
+        image = Image.fromarray(numbers.clip(0, 255).astype(np.uint8))
     if _has_transparency(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -140,6 +172,10 @@ def thumbnail(path, side=160, box=None):
 
     image = Image.fromarray(read(path))
     if box is not None and not np.isnan(box).any():
-        image = image.crop([round(float(edge)) for edge in box])
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+        left, top = max(0, min(left, image.width - 1)), max(0, min(top, image.height - 1))
+        right = max(left + 1, min(right, image.width))
+        bottom = max(top + 1, min(bottom, image.height))
+        image = image.crop((left, top, right, bottom))
     image.thumbnail((side, side))
     return np.asarray(image)

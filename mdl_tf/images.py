@@ -16,6 +16,9 @@ from mdl_tf import image_file
 # Of random resized crops: share of the area, and width through height.
 CROP_AREA = (0.16, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
+# Of a canvas that keeps its proportions, to its shorter side: a strip is squeezed, or it would take
+# gigabytes.
+LONGEST = 8
 
 
 def decode(path, slow=None):
@@ -85,7 +88,8 @@ def resize(image, size, keep_aspect=False):
     if keep_aspect:
         given = tf.cast(tf.shape(image)[:2], tf.float32)
         scale = tf.reduce_max(tf.cast(target, tf.float32) / given)
-        target = tf.maximum(target, tf.cast(tf.round(given * scale), tf.int32))
+        covering = tf.cast(tf.round(given * scale), tf.int32)
+        target = tf.clip_by_value(covering, target, LONGEST * target)
         shape = (None, None, 3)
     # Without antialiasing a large photograph would be sampled at a few of its pixels. Where an
     # image only grows there is nothing to average, and the plain way takes a third of the time.

@@ -107,10 +107,32 @@ class Run:
                     f"{_some(gone)}, and with {_some(added)}"
                 )
 
+    def keep_counts(self, sets, *, new):
+        """Write how many images there are, or check that there are as many as when training began.
+
+        Args:
+            sets: dict from the name of a split to its `ImageSet`, or to `None` if there is none.
+            new: whether the run begins; else it goes on.
+
+        Raises:
+            ConfigError: if a count has changed, so that the batches would be others.
+        """
+        found = {name: len(s) if s else 0 for name, s in sets.items()}
+        kept = None if new else self.read_json("resume/images.json")
+        if kept is None:
+            self.write_json("resume/images.json", found)
+        elif kept != found:
+            raise ConfigError(
+                "The data set must hold the images that it held when the run began, or batches "
+                f"would not go on where they stopped: {kept}. Received: {found}"
+            )
+
     def discard_if_empty(self):
-        """Remove the folder if it holds nothing but its config: the run never began."""
-        if [path.name for path in self.folder.iterdir()] == ["config.json"]:
-            (self.folder / "config.json").unlink()
+        """Remove the folder if it holds nothing but its settings: the run never began."""
+        begun_with = {"config.json", "left_out.csv"}
+        if {path.name for path in self.folder.iterdir()} <= begun_with:
+            for name in begun_with:
+                (self.folder / name).unlink(missing_ok=True)
             self.folder.rmdir()
 
     @property

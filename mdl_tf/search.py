@@ -7,7 +7,6 @@
 """
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from mdl_tf.files import replacing
 from mdl_tf.runs import Run
 
 BATCH = 64
+SHOWN = 20  # rows and columns of a picture
 
 
 class Hit(NamedTuple):
@@ -67,7 +67,8 @@ class Vectors:
         Raises:
             ValueError: if the name does not end in `.npz` or cannot be written.
         """
-        if Path(path).suffix != ".npz":
+        path = Path(path).expanduser()
+        if path.suffix != ".npz":
             raise ValueError(f"`path` must end in .npz. Received: path={path}")
         try:
             with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -90,7 +91,7 @@ class Vectors:
             ValueError: if it is not there or no such file.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(Path(path).expanduser(), allow_pickle=False) as stored:
                 return cls(
                     stored["embeddings"],
                     tuple(stored["names"].tolist()),
@@ -99,8 +100,7 @@ class Vectors:
                 )
         except Exception as error:  # numpy and zipfile raise many kinds for what is no such file
             raise ValueError(
-                "The vectors must be a file that `mdl-tf embed` wrote. "
-                f"Received: {path}, {type(error).__name__}: {error}"
+                f"The vectors must be a file that `mdl-tf embed` wrote. Received: {path}"
             ) from error
 
 
@@ -123,6 +123,7 @@ def embed_images(run, folder, *, on_corrupt="error", progress=None):
         ValueError: if the run has no model of images, or the folder no images.
     """
     model, augment, digest = _opened(run)
+    folder = Path(folder).expanduser()
     collection = image_folder.read_any(folder)
     collection = datasets.check(collection, on_corrupt, progress, singles=True)
     images = collection.images
@@ -138,30 +139,25 @@ def nearest(run, vectors, queries, k=10):
     Args:
         run: the run folder or `.keras` file that made the vectors.
         vectors: `Vectors`, or the path of their file.
-        queries: paths of image files.
+        queries: paths of image files, or one path.
         k: how many, at most as many as there are vectors. Defaults to `10`.
 
     Returns:
         For each query a list of k `Hit`s.
 
     Raises:
-        CorruptImagesError: a ValueError that lists the queries that cannot be used.
-        ValueError: if the vectors are another model's, or `k` is too large.
+        ValueError: if a query cannot be used, the vectors are another model's, or `k` is too large.
     """
-    model, augment, digest = _opened(run)
     if not isinstance(vectors, Vectors):
         vectors = Vectors.load(vectors)
+    model, augment, digest = _opened(run)
     if vectors.model != digest:
         raise ValueError(
             "The vectors must come from the same model as the queries' embeddings: embed the "
-            f"folder again. Received: vectors of {vectors.folder} by another model than {run}"
+            f"folder again. Received: vectors of {vectors.folder} by another model than {run}, or "
+            "by the same trained with another `augment`, which a .keras file does not tell"
         )
-    paths = tuple(str(path) for path in queries)
-    if not paths:
-        raise ValueError("`queries` must be at least one image file. Received: none")
-    images = datasets.ImageSet("queries", np.zeros(len(paths), np.int64), ("query",), paths=paths)
-    collection = datasets.Collection(images, ("test",))
-    images = datasets.check(collection, singles=True).images
+    images = _queries(queries)
     embeddings = _embedded(model, augment, images)
     indices, distances = retrieval.nearest_neighbors(embeddings, vectors.embeddings, k)
     return [
@@ -170,8 +166,23 @@ def nearest(run, vectors, queries, k=10):
     ]
 
 
+def _queries(queries):
+    queries = [queries] if isinstance(queries, str | Path) else queries
+    paths = tuple(str(Path(path).expanduser()) for path in queries)
+    if not paths:
+        raise ValueError("`queries` must be at least one image file. Received: none")
+    images = datasets.ImageSet("queries", np.zeros(len(paths), np.int64), ("query",), paths=paths)
+    try:
+        return datasets.check(datasets.Collection(images, ("test",)), singles=True).images
+    except datasets.CorruptImagesError as error:
+        listed = "; ".join(f"{path} {reason}" for path, reason in error.problems)
+        raise ValueError(
+            f"`queries` must be image files that can be used. Received: {listed}"
+        ) from error
+
+
 def picture(queries, found):
-    """The queries with the images that were found, a row each.
+    """The first queries with the first images that were found, a row each, `SHOWN` at most of both.
 
     Args:
         queries: paths of image files.
@@ -182,10 +193,12 @@ def picture(queries, found):
     """
     from mdl_tf import plots
 
+    queries = [Path(path).expanduser() for path in queries[:SHOWN]]
+    found = [row[:SHOWN] for row in found[:SHOWN]]
     return plots.neighbor_grid(
         [image_file.thumbnail(path) for path in queries],
         [[_thumbnail(hit.path) for hit in row] for row in found],
-        titles=[_short(Path(path).name) for path in queries],
+        titles=[_short(path.name) for path in queries],
         captions=[[f"{hit.distance:.3f}\n{_short(hit.name)}" for hit in row] for row in found],
     )
 
@@ -197,13 +210,19 @@ def _thumbnail(path):
         return np.full((160, 160, 3), 224, np.uint8)
 
 
-def _short(name, most=24):
-    return name if len(name) <= most else "..." + name[3 - most :]
+def _short(name, most=26):
+    """Its beginning, where the folder tells the class, and its end."""
+    return name if len(name) <= most else f"{name[:12]}...{name[15 - most :]}"
 
 
 def _opened(run):
     """The model of a run or file, the augmentation it was trained with, and a digest of it."""
-    path, augment = Path(run), None
+    if not isinstance(run, str | Path):
+        raise ValueError(
+            "`run` must be the path of a run folder or a .keras file. "
+            f"Received: {type(run).__name__}"
+        )
+    path, augment = Path(run).expanduser(), None
     if path.is_dir():
         opened = Run.open(path)
         path, augment = opened.model, opened.config.augment
@@ -213,7 +232,8 @@ def _opened(run):
             f"The run must be of a network that takes images. Received: {run}, which takes "
             f"features, {model.input_shape[1]} numbers"
         )
-    return model, augment, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    # The same network sees another part of the image after another augmentation.
+    return model, augment, image_file.digest(path.read_bytes() + f" {augment}".encode())
 
 
 def _embedded(model, augment, images, progress=None):

@@ -20,6 +20,8 @@ from mdl_tf.progress import ProgressLine, duration
 from mdl_tf.report import KS, table
 from mdl_tf.run_callbacks import EpochTable, RunCheckpoint, StopIfDiverged, read_state
 
+LISTED = 20  # files that are left out, in the output
+
 
 def train(config, run, *, report=print):
     """Train, or go on with an interrupted run, and report on classes never seen in training.
@@ -57,12 +59,24 @@ def train(config, run, *, report=print):
             progress=line,
         )
         train_set, validation, test = collection.split(config.validation)
-        line.done(len(collection.images), "images")
-    if collection.problems:
-        report(f"  left out, as they cannot be used: {len(collection.problems):,} (left_out.csv)")
+        line.done(len(collection.images), collection.images.kind)
+    run.write_left_out(collection.problems)
+    for problem in collection.problems[:LISTED]:
+        report(f"  left out: {problem.path}, which {problem.reason}")
+    if len(collection.problems) > LISTED:
+        report(f"  left out in all: {len(collection.problems):,} (left_out.csv)")
     for part in (train_set, validation, test):
         if part is not None:
-            report(f"  {part.name}: {len(part):,} images of {part.num_classes:,} classes")
+            report(f"  {part.name}: {len(part):,} {part.kind} of {part.num_classes:,} classes")
+    if test.queries is not None:
+        queries = int(test.queries.sum())
+        report(f"  of the test {queries:,} are queries, {len(test) - queries:,} the gallery")
+    if config.classes_per_batch > train_set.num_classes:
+        raise ConfigError(
+            "`classes_per_batch` (--classes-per-batch) must be at most the number of training "
+            f"classes, {train_set.num_classes} of {collection.images.num_classes} in all. "
+            f"Received: classes_per_batch={config.classes_per_batch}"
+        )
 
     state = read_state(run)
     done = state["epochs_done"] if state else 0
@@ -93,8 +107,9 @@ def train(config, run, *, report=print):
     )
     clock.lap("loading")
 
-    run.write_left_out(collection.problems)
-    run.keep_classes({"train": train_set, "validation": validation, "test": test}, new=not state)
+    sets = {"train": train_set, "validation": validation, "test": test}
+    run.keep_classes(sets, new=not state)
+    run.keep_counts(sets, new=not state)
     distances = run.folder / "resume" / "distances_untrained.npz"
     if "untrained" not in results:
         if not state:

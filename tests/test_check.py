@@ -1,5 +1,9 @@
 """Broken input: found before training, listed in one message, left out on request, counted."""
 
+import dataclasses
+import os
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,7 +39,7 @@ def test_one_message_lists_all_that_cannot_be_used(photographs):
     head, *lines = str(raised.value).splitlines()
     assert head == (
         "5 of 19 images or folders cannot be used. Mend them, or leave them out with `on_corrupt` "
-        "'skip' (--on-corrupt skip):"
+        "'skip' (--on-corrupt skip, but not in the middle of a run):"
     )
     assert [line.split(": ")[0].strip() for line in lines] == [
         str(photographs / place)
@@ -134,6 +138,86 @@ def test_an_interruption_keeps_what_is_done_and_does_not_wait(tmp_path, monkeypa
     steps = []
     check(collection, progress=lambda *done: steps.append(done))
     assert steps[-1][0] == steps[-1][1] <= 380
+
+
+def test_a_set_that_grew_or_is_named_otherwise_is_not_looked_into_again(tmp_path, monkeypatch):
+    collection = sound(tmp_path)
+    check(collection)
+    examine, examined = image_file.examine, []
+    monkeypatch.setattr(image_file, "examine", lambda path: examined.append(path) or examine(path))
+    monkeypatch.chdir(tmp_path)
+    relative = tuple(os.path.relpath(path) for path in collection.images.paths)
+    check(
+        dataclasses.replace(
+            collection, images=dataclasses.replace(collection.images, paths=relative)
+        )
+    )
+    (tmp_path / "more").mkdir()
+    new = str(tmp_path / "more" / "new.png")
+    Image.new("RGB", (5, 5)).save(new)
+    images = collection.images
+    grown = dataclasses.replace(
+        images, paths=(*images.paths, new), labels=np.append(images.labels, images.labels[-1])
+    )
+    check(dataclasses.replace(collection, images=grown))
+    assert examined == [new]
+    part = images.take([0, 1])
+    check(first_for_training(part, 1))
+    check(dataclasses.replace(collection, images=grown))
+    assert examined == [new], "a part of the set does not make the rest forgotten"
+
+
+def test_a_rewritten_file_of_the_same_size_is_seen(tmp_path):
+    collection = sound(tmp_path)
+    before = check(collection).images.digests
+    path = tmp_path / "2.png"
+    content = path.read_bytes()
+    path.write_bytes((tmp_path / "3.png").read_bytes().ljust(len(content)))
+    os.utime(path, ns=(1, 1))
+    with_other = check(collection).images.digests
+    assert (before != with_other).tolist() == [False, False, True, False, False, False]
+
+
+def test_boxes_outside_of_their_image(tmp_path):
+    collection = sound(tmp_path)
+    boxes = np.tile(np.array([1, 1, 4, 4], np.float32), (6, 1))
+    boxes[0], boxes[2], boxes[3] = np.nan, (5, 0, 9, 5), (-3, -3, 1, 1)
+    images = dataclasses.replace(collection.images, boxes=boxes)
+    with pytest.raises(CorruptImagesError) as raised:
+        check(dataclasses.replace(collection, images=images))
+    assert [p.reason for p in raised.value.problems] == [
+        "has a box outside of its 5 x 5 pixels: 5, 0, 9, 5",
+        "is the only image that can be used of class 'c1'",
+    ]
+
+
+def test_a_very_long_list_is_cut(monkeypatch):
+    monkeypatch.setattr(sys.modules["mdl_tf.datasets.check"], "SHOWN", 3)
+    error = CorruptImagesError([datasets.Problem(f"{i}.jpg", "is empty") for i in range(9)], 10)
+    assert str(error).splitlines()[1:] == [
+        *(f"  {i}.jpg: is empty" for i in range(3)),
+        "  and 6 more",
+    ]
+    assert len(error.problems) == 9
+
+
+def test_links(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png", "beside.png"):
+        Image.new("RGB", (5, 5)).save(tmp_path / name)
+    (tmp_path / "a" / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "b" / "deeper").mkdir()
+    (tmp_path / "b" / "deeper" / "around").symlink_to(tmp_path)
+    with pytest.warns(
+        UserWarning, match="^2 files or folders below .* left out, such as .*deeper|beside"
+    ):
+        collection = folder.read(tmp_path)
+    assert len(collection.images) == 5
+    with pytest.raises(CorruptImagesError) as raised:
+        check(collection)
+    assert str(raised.value).endswith("nowhere.png: is not there")
+    assert len(folder.read_any(tmp_path).images) == 6, "the circle is walked once"
 
 
 def test_digests_and_slow_files_are_marked(tmp_path):

@@ -78,6 +78,8 @@ def test_version_and_bare_command():
         ),
         (["search", "r", "nowhere.npz", "q.jpg"], "The vectors must be a file that `mdl-tf embed`"),
         (["embed", "r", "photos", "-o", "v.txt"], "`output` must end in .npz. Received: output=v."),
+        (["embed", "r", "p", "-o", "/proc/v.npz"], "`output` must be in a folder that can be wr"),
+        (["train", "--data-dir", "photos"], "`dataset` must say what is in --data-dir, such as"),
         (["embed", "nowhere", "photos"], "`path` must be a `.keras` file that exists. Received: "),
         (["datasets", "shw"], "argument ACTION: invalid choice: 'shw' (choose from"),
         (["datasets", "show"], "`name` must be a data set: mdl-tf datasets show NAME"),

@@ -1,6 +1,8 @@
 """Cached streams equal cold ones, whatever happens to the cache."""
 
 import dataclasses
+import os
+import time
 
 import numpy as np
 import pytest
@@ -15,9 +17,8 @@ SIZE = (16, 16)
 
 
 @pytest.fixture
-def photographs(tmp_path, monkeypatch):
-    """Twelve files of different shapes, one turned by EXIF; chunks of five."""
-    monkeypatch.setattr(image_cache, "CHUNK", 5)
+def photographs(tmp_path):
+    """Twelve files of different shapes, one turned by EXIF."""
     rng = np.random.default_rng(0)
     paths = []
     turned = Image.Exif()
@@ -55,7 +56,7 @@ def test_cached_streams_equal_cold_ones(photographs, tmp_path, augment, cache):
     cold = seen(photographs, augment)
     warm = seen(photographs, augment, cache=cache, cache_dir=tmp_path / "cache")
     assert_same(warm, cold)
-    assert len(files_of(tmp_path / "cache")) == (3 if cache == "disk" else 0)
+    assert len(files_of(tmp_path / "cache")) == (12 if cache == "disk" else 0)
 
 
 def test_boxes_and_memory_images_are_cached_too(photographs, tmp_path):
@@ -96,41 +97,47 @@ def test_a_changed_file_or_setting_is_decoded_anew(photographs, tmp_path):
     after = seen(changed, **options)
     assert_same(after, seen(changed))
     assert not np.array_equal(before[-2], after[-2])
-    assert len(files_of(tmp_path / "cache")) == len(files) + 1, "one chunk of three"
+    assert len(files_of(tmp_path / "cache")) == len(files) + 1, "one image of twelve"
     seen(changed, "modern", **options)
-    assert len(files_of(tmp_path / "cache")) == len(files) + 4
+    assert len(files_of(tmp_path / "cache")) == len(files) + 13
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "longer"])
-def test_a_damaged_chunk_is_made_anew(photographs, tmp_path, damage):
+def test_a_damaged_file_is_made_anew(photographs, tmp_path, damage):
     options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
     expected = seen(photographs, **options)
-    chunk = files_of(tmp_path / "cache")[1]
-    whole = chunk.read_bytes()
+    kept_file = files_of(tmp_path / "cache")[1]
+    whole = kept_file.read_bytes()
     if damage == "gone":
-        chunk.unlink()
+        kept_file.unlink()
     else:
         damaged = {"cut": whole[: len(whole) // 2], "empty": b"", "longer": whole + b"x"}
-        chunk.write_bytes(damaged[damage])
+        kept_file.write_bytes(damaged[damage])
     assert_same(seen(photographs, **options), expected)
-    assert chunk.read_bytes() == whole
+    assert kept_file.read_bytes() == whole
 
 
-def test_a_kill_keeps_the_chunks_that_are_whole(photographs, tmp_path):
-    done = []
+def test_a_kill_keeps_the_images_that_are_done(photographs, tmp_path, monkeypatch):
+    pack, packed = image_cache._packed, []
 
-    def killed(count, total):
-        done.append((count, total))
-        if count > 5:
+    def killed(image):
+        packed.append(1)
+        if len(packed) == 8:
             raise KeyboardInterrupt
+        return pack(image)
 
     options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    monkeypatch.setattr(image_cache, "_packed", killed)
     with pytest.raises(KeyboardInterrupt):
-        seen(photographs, progress=killed, **options)
-    assert done == [(5, 12), (10, 12)]
+        seen(photographs, **options)
+    monkeypatch.setattr(image_cache, "_packed", pack)
     kept = {path: path.stat().st_mtime_ns for path in files_of(tmp_path / "cache")}
-    assert len(kept) == 2
-    assert_same(seen(photographs, **options), seen(photographs))
+    assert len(kept) == 7
+    steps = []
+    assert_same(
+        seen(photographs, progress=lambda *done: steps.append(done), **options), seen(photographs)
+    )
+    assert steps[0] == (12, 12)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
@@ -144,6 +151,41 @@ def test_what_does_not_fit_is_refused(photographs, tmp_path, monkeypatch):
     with pytest.raises(ValueError) as raised:
         seen(photographs, cache="disk", cache_dir=tmp_path / "cache")
     assert "`cache` 'disk' must fit on the disk: " in str(raised.value)
+
+
+def test_only_what_is_missing_has_to_fit(photographs, tmp_path, monkeypatch):
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    seen(photographs, **options)
+    for path in files_of(tmp_path / "cache")[:5]:
+        path.unlink()
+    # Five images of 18 x 18 at most are missing, 4,860 bytes; all twelve would take 11,664.
+    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: type("U", (), {"free": 5000}))
+    seen(photographs, **options)
+
+
+def test_a_file_marked_slow_has_another_name(photographs, tmp_path):
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    turned = seen(photographs, **options)
+    quick = dataclasses.replace(photographs, slow=np.zeros(12, bool))
+    assert not np.array_equal(seen(quick, **options)[-3], turned[-3])
+    assert len(files_of(tmp_path / "cache")) == 13
+
+
+def test_old_leftovers_are_removed_and_young_ones_stay(photographs, tmp_path):
+    (tmp_path / "cache" / "ab").mkdir(parents=True)
+    for name, age in ((".unfinished-old.images", 7200), (".unfinished-new.images", 60)):
+        path = tmp_path / "cache" / "ab" / name
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    seen(photographs, cache="disk", cache_dir=tmp_path / "cache")
+    assert [p.name for p in files_of(tmp_path / "cache" / "ab")] == [".unfinished-new.images"]
+
+
+def test_a_folder_that_cannot_be_written(photographs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError) as raised:
+        seen(photographs, cache="disk", cache_dir=tmp_path / "file")
+    assert "`cache_dir` must be a folder that can be written" in str(raised.value)
 
 
 def test_unknown_cache(photographs):

@@ -61,6 +61,7 @@ def written(folder):
         ),
         "cmyk.jpg": (picture.convert("CMYK"), seen, False),
         "16 bits grey.png": (
+            # What 8 bits leave out must not change the number.
             Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
             np.asarray(grey.convert("RGB")),
             False,
@@ -76,7 +77,13 @@ def written(folder):
         exif = {"exif": turned} if name.startswith("turned") else {}
         image.save(folder / name, **options, **exif)
     (folder / "16 bits.png").write_bytes(png_of_16_bits(seen.astype(np.uint16) * 257))
+    mirrored = Image.Exif()
+    mirrored[0x0112] = 2
+    picture.save(folder / "mirrored.png", exif=mirrored)
+    Image.fromarray((seen[..., 0] / 255).astype(np.float32)).save(folder / "numbers.tif")
     found = {name: (seen, quick) for name, (_, seen, quick) in files.items()}
+    found["mirrored.png"] = seen[:, ::-1], False
+    found["numbers.tif"] = np.repeat(seen[..., :1], 3, axis=2), False
     return {**found, "16 bits.png": (seen, True)}
 
 
@@ -86,6 +93,7 @@ def test_files_come_out_as_people_see_them(tmp_path):
         examined = image_file.examine(path)
         assert examined.problem == "", name
         assert examined.slow is not quick, name
+        assert (examined.height, examined.width) == seen.shape[:2], name
         # JPEG and WebP lose something, JPEG most where colours change; a wrong picture is far off.
         allowed = 12 if name.endswith((".jpg", ".webp")) else 0
         shown = images.decode(path, tf.constant(examined.slow)).numpy()
@@ -130,6 +138,8 @@ def encoded(kind):
 BROKEN = {
     "truncated.jpg": (lambda: encoded("JPEG")[:-400], "is damaged: image file is truncated"),
     "truncated.png": (lambda: encoded("PNG")[:-400], "is damaged: "),
+    "without its end.png": (lambda: encoded("PNG")[:-12], "is damaged: its end is missing"),
+    "short of a byte.png": (lambda: encoded("PNG")[:-1], "is damaged: "),
     "spoilt.png": (lambda: encoded("PNG")[:500] + bytes(4) + encoded("PNG")[504:], "is damaged: "),
     "empty.jpg": (lambda: b"", "is empty"),
     "text.jpg": (lambda: b"This is no photograph.\n" * 50, "is no image file"),
@@ -215,6 +225,7 @@ def test_resizing_stretches_or_covers():
     assert images.resize(scene(), (16, 16), keep_aspect=True).shape == (16, 24, 3)
     assert images.resize(scene(60, 40), (16, 16), keep_aspect=True).shape == (24, 16, 3)
     assert images.resize(scene(), (20, 10), keep_aspect=True).shape == (20, 30, 3)
+    assert images.resize(scene(2, 60), (4, 4), keep_aspect=True).shape == (4, 32, 3), "a strip"
     # A rim of 41.5 pixels must not become a canvas smaller than the window that is cut from it.
     assert images.resize(scene(7, 9), (5, 5), keep_aspect=True).shape == (5, 6, 3)
 

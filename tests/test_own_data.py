@@ -78,6 +78,17 @@ def test_any_delimiter_byte_order_mark_and_end_of_line(csv_of, delimiter, encodi
     assert [os.path.basename(p) for p in images.paths] == ["a b.jpg", "c.jpg"]
 
 
+def test_several_things_in_one_photograph_have_a_box_each(csv_of):
+    head = "path,label,left,top,right,bottom\n"
+    images = csv_file.read(csv_of(head + "a,x,0,0,5,5\na,y,5,5,9,9\nb,x,,,,\nb2,y,,,,\n")).images
+    assert images.labels.tolist() == [0, 1, 0, 1]
+    assert len(set(images.paths)) == 3
+    for rows in ("a,x,0,0,5,5\na,y,0,0,5,5\n", "a,x,,,,\na,y,0,0,5,5\n", "a,x,0,0,5,5\na,y,,,,\n"):
+        with pytest.raises(ValueError) as raised:
+            csv_file.read(csv_of(head + rows))
+        assert "line 3: another label for the path of line 2" in str(raised.value)
+
+
 def test_delimiters_and_line_ends_within_quotation_marks(csv_of):
     images = csv_file.read(csv_of('path, label\n"a,1.jpg", "x;\ny"\nb.jpg,z\n')).images
     assert images.class_names == ("x;\ny", "z")

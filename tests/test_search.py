@@ -120,14 +120,29 @@ def test_broken_images_stop_or_are_left_out(here, tmp_path):
     vectors = search.embed_images("runs/colours", tmp_path, on_corrupt="skip")
     assert vectors.names == ("c.png",)
     assert len(vectors.left_out) == 2
-    with pytest.raises(CorruptImagesError) as raised:
+    with pytest.raises(ValueError) as raised:
         search.nearest("runs/colours", vectors, ["red.png", tmp_path / "a.jpg"], k=1)
-    assert "a.jpg: is empty" in str(raised.value)
+    assert str(raised.value) == (
+        f"`queries` must be image files that can be used. Received: {tmp_path}/a.jpg is empty"
+    )
+
+
+def test_the_same_network_with_another_view_is_refused(here):
+    """A .keras file does not tell that its run cut out the middle."""
+    vectors = search.embed_images("runs/colours", "photos")
+    with pytest.raises(ValueError) as raised:
+        search.nearest("runs/colours/model.keras", vectors, "red.png", k=1)
+    assert "trained with another `augment`" in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            {"vectors": "red.png"},
+            "The vectors must be a file that `mdl-tf embed` wrote. Received: red",
+        ),
+        ({"run": keras.Model()}, "`run` must be the path of a run folder or a .keras file. Receiv"),
         ({"queries": []}, "`queries` must be at least one image file."),
         ({"k": 21}, "`k` must be an integer from 1 to 20"),
     ],
@@ -135,7 +150,9 @@ def test_broken_images_stop_or_are_left_out(here, tmp_path):
 def test_impossible_searches(here, arguments, message):
     vectors = search.embed_images("runs/colours", "photos")
     with pytest.raises(ValueError) as raised:
-        search.nearest("runs/colours", vectors, **{"queries": ["red.png"], **arguments})
+        search.nearest(
+            **{"run": "runs/colours", "vectors": vectors, "queries": "red.png", **arguments}
+        )
     assert message in str(raised.value)
 
 
@@ -160,6 +177,14 @@ def test_a_picture_shows_queries_and_neighbours_also_missing_ones(here, tmp_path
     np.testing.assert_array_equal(shown[7], 224)
     assert found[0][0].name.split("/")[-1] in figure.axes[1].get_xlabel()
     assert f"{found[0][0].distance:.3f}" in figure.axes[1].get_xlabel()
+
+
+def test_the_picture_of_very_many_is_cut(here):
+    vectors = search.embed_images("runs/colours", "photos")
+    queries = ["red.png", "blue.png"] * 12
+    found = search.nearest("runs/colours", vectors, queries, k=3)
+    found = [row * 8 for row in found]
+    assert len(search.picture(queries, found).axes) == 20 * 21
 
 
 def test_as_typed(here, capsys):

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import small_trees
 from PIL import Image
 
-from mdl_tf import evaluation, image_cache, metrics, train
+from mdl_tf import evaluation, metrics, train
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.datasets import CorruptImagesError, ImageSet, csv_file
 from mdl_tf.embedding import embed, load_model
@@ -60,7 +61,7 @@ def test_broken_files_stop_before_the_first_step_or_are_listed(photographs, tmp_
         _, run, lines = trained(tmp_path, **settings)
         with open(run.folder / "left_out.csv", encoding="utf-8", newline="") as file:
             assert list(csv.reader(file)) == [["path", "reason"], [str(broken), "is empty"]]
-        assert "  left out, as they cannot be used: 1 (left_out.csv)" in lines
+        assert f"  left out: {broken}, which is empty" in lines
         measured = evaluation.evaluate_run(run, split="all", clustering=False)
         assert (measured["images"], measured["left_out"]) == (40, 1)
     finally:
@@ -81,8 +82,8 @@ def test_a_cache_changes_nothing_but_the_time(photographs, tmp_path, monkeypatch
     np.testing.assert_allclose(rows["ram"], rows["none"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(rows["disk"], rows["none"], rtol=1e-4, atol=1e-5)
     assert results["disk"]["trained"] == pytest.approx(results["none"]["trained"], rel=1e-4)
-    assert len(list((tmp_path / "home" / "images").rglob("*.images"))) == 2
-    assert image_cache.CHUNK > 12, "training and validation have one chunk each"
+    kept = [path for path in (tmp_path / "home" / "decoded").rglob("*") if path.is_file()]
+    assert len(kept) == 20, "the images of training and validation"
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +205,31 @@ def test_data_sets_of_the_papers_from_archive_to_metrics(name, settings, tmp_pat
     assert results["trained"]["queries"] == (9 if name == "cub200" else 3)
     measured = evaluation.evaluate_run(run, clustering=False)
     assert measured["recall_at_1"] == results["trained"]["recall_at_1"]
+
+
+def test_own_data_are_known_in_another_place(photographs, tmp_path):
+    _, run, _ = trained(tmp_path / "runs", data_dir=str(photographs), epochs=1)
+    shutil.copytree(photographs, tmp_path / "moved")
+    moved = evaluation.evaluate_run(run, data_dir=str(tmp_path / "moved"), clustering=False)
+    assert (moved["split"], moved["images"]) == ("test", 20)
+    (tmp_path / "moved" / "0").rename(tmp_path / "moved" / "another")
+    other = evaluation.evaluate_run(run, data_dir=str(tmp_path / "moved"), clustering=False)
+    assert (other["split"], other["images"]) == ("all", 40)
+
+
+def test_a_run_goes_on_only_with_the_images_it_began_with(photographs, tmp_path):
+    shutil.copytree(photographs, tmp_path / "mine")
+    _, run, _ = trained(tmp_path / "runs", data_dir=str(tmp_path / "mine"), epochs=1)
+    (tmp_path / "mine" / "0" / "3.jpg").unlink()
+    with pytest.raises(ConfigError) as raised:
+        train.train(run.config, run, report=lambda line: None)
+    assert "must hold the images that it held when the run began" in str(raised.value)
+
+
+def test_too_few_training_classes_name_the_flag(photographs, tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        trained(tmp_path, data_dir=str(photographs), classes_per_batch=32)
+    assert str(raised.value) == (
+        "`classes_per_batch` (--classes-per-batch) must be at most the number of training classes, "
+        "3 of 10 in all. Received: classes_per_batch=32"
+    )

@@ -67,6 +67,7 @@ def main(argv=None):
             return 0
         return _COMMANDS[args.command](args)
     except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain at exit.

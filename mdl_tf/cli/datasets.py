@@ -79,7 +79,7 @@ def _read(args):
             on_corrupt=args.on_corrupt,
             progress=line,
         )
-        line.done(len(collection.images), "images")
+        line.done(len(collection.images), collection.images.kind)
     for problem in collection.problems:
         print(f"  left out: {problem.path}, which {problem.reason}")
     return collection
@@ -88,12 +88,12 @@ def _read(args):
 def _check(args):
     collection = _read(args)
     images = collection.images
-    if images.slow is not None:
+    if images.slow is not None and images.slow.any():
         print(
             f"  {int(images.slow.sum()):,} files take the slow way (turned by EXIF, CMYK, 16 bits, "
             "transparent, or neither JPEG nor PNG)"
         )
-    print(f"{images.name}: {len(images):,} images of {images.num_classes:,} classes are all right")
+    print(f"{images.name}: {len(images):,} images of {images.num_classes:,} classes can be used")
     return 0
 
 
@@ -116,6 +116,9 @@ def _download(args):
     from mdl_tf.datasets import official
     from mdl_tf.progress import ProgressLine
 
+    if args.name in official.OFFICIAL:
+        for file in official.OFFICIAL[args.name].files:
+            print(f"{file.name}: {' or '.join(file.urls) or 'no source that a program can fetch'}")
     with ProgressLine(f"Fetch {args.name}") as line:
         root = official.download(args.name, args.data_dir, line)
         line.done(1, "data set")

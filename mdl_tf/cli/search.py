@@ -3,7 +3,7 @@
 import json
 import os
 
-from mdl_tf.cli.common import add_on_corrupt, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
 from mdl_tf.config import ConfigError
 
 
@@ -36,8 +36,12 @@ def add_to(commands):
 
 def run_embed(args):
     """Run `mdl-tf embed`."""
-    if not args.output.endswith(".npz"):
+    output = absolute(args.output)
+    if not output.endswith(".npz"):
         raise ConfigError(f"`output` must end in .npz. Received: output={args.output}")
+    place = next(p for p in _upwards(output) if os.path.exists(p))
+    if not os.path.isdir(place) or not os.access(place, os.W_OK):
+        raise ConfigError(f"`output` must be in a folder that can be written. Received: {place}")
     with quiet():
         from mdl_tf import search
     from mdl_tf.progress import ProgressLine
@@ -49,17 +53,23 @@ def run_embed(args):
         line.done(len(vectors), "images")
     for problem in vectors.left_out:
         print(f"  left out: {problem.path}, which {problem.reason}")
-    vectors.save(args.output)
+    vectors.save(output)
     size = vectors.embeddings.shape[1]
     print(f"{args.output}: {len(vectors):,} vectors of {size} numbers")
     print(f"Search: mdl-tf search {args.run} {args.output} QUERY.jpg")
     return 0
 
 
+def _upwards(path):
+    while True:
+        path = os.path.dirname(path)
+        yield path
+
+
 def run_search(args):
     """Run `mdl-tf search`."""
     k = args.k
-    if not k.isdigit() or int(k) < 1:
+    if not k.isdecimal() or int(k) < 1:
         raise ConfigError(f"`k` must be an integer, at least 1. Received: k={k!r}")
     if os.path.splitext(args.picture)[1] not in (".png", ".pdf", ".svg", ".jpg"):
         raise ConfigError(
@@ -83,5 +93,7 @@ def run_search(args):
     except OSError as error:
         raise ConfigError(f"`picture` must be writable. Received: {error}") from error
     if not args.json:
-        print(f"Picture: {args.picture}")
+        most = search.SHOWN
+        part = max(len(found), len(found[0])) > most
+        print(f"Picture: {args.picture}" + (f" (the first {most})" if part else ""))
     return 0

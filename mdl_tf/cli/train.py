@@ -79,6 +79,12 @@ def run(args):
     else:
         if args.config:
             settings = {**TrainConfig.from_json(args.config).to_dict(), **settings}
+        elif "data_dir" in settings and "dataset" not in settings:
+            raise ConfigError(
+                "`dataset` must say what is in --data-dir, such as --dataset folder. "
+                f"Received: data_dir={settings['data_dir']!r} alone"
+            )
+        settings["data_dir"] = absolute(settings.get("data_dir"))
         config = TrainConfig.from_dict(settings)
         run = Run.create(config, args.runs_dir, args.name)
     print("Load TensorFlow ...", flush=True)

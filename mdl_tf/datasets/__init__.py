@@ -5,6 +5,7 @@
 
 import dataclasses
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -139,7 +140,9 @@ def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress
     Returns:
         A `Collection`, whose `problems` are the files that were left out.
     """
-    if name in DATASETS:
+    if data_dir is not None:
+        data_dir = Path(data_dir).expanduser()
+    if isinstance(name, str) and name in DATASETS:
         collection = DATASETS[name](data_dir, progress)
     elif str(name).startswith("tfds:"):
         collection = tfds.read(name.removeprefix("tfds:"), data_dir, progress)

@@ -1,7 +1,6 @@
 """Which files of a data set cannot be used, found before training and not in the middle of it."""
 
 import dataclasses
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +15,8 @@ ON_CORRUPT = ("error", "skip")
 _THREADS = 2 * (os.cpu_count() or 1)
 # Raise when `image_file.examine` changes its mind about files.
 _VERSION = 1
+_FIELDS = image_file.Examined._fields
+SHOWN = 1000  # lines of a message
 
 
 class CorruptImagesError(ValueError):
@@ -28,10 +29,13 @@ class CorruptImagesError(ValueError):
 
     def __init__(self, problems, total):
         self.problems = tuple(problems)
-        lines = "\n".join(f"  {problem.path}: {problem.reason}" for problem in self.problems)
+        shown = [f"  {problem.path}: {problem.reason}" for problem in self.problems[:SHOWN]]
+        more = len(self.problems) - SHOWN
+        lines = "\n".join([*shown, f"  and {more:,} more"] if more > 0 else shown)
         super().__init__(
             f"{len(self.problems):,} of {total:,} images or folders cannot be used. Mend them, or "
-            f"leave them out with `on_corrupt` 'skip' (--on-corrupt skip):\n{lines}"
+            f"leave them out with `on_corrupt` 'skip' (--on-corrupt skip, but not in the middle of "
+            f"a run):\n{lines}"
         )
 
 
@@ -70,9 +74,12 @@ def check(collection, on_corrupt="error", progress=None, *, singles=False):
             slow=np.array([one.slow for one in found]),
             digests=np.array([one.digest for one in found], "S32"),
         )
-        usable = np.array([not one.problem for one in found])
+        reasons = [one.problem or _box_outside(images, i, one) for i, one in enumerate(found)]
+        usable = np.array([not reason for reason in reasons])
         problems += [
-            Problem(images.paths[i], found[i].problem) for i in np.flatnonzero(~usable).tolist()
+            Problem(path, reason)
+            for path, reason in zip(images.paths, reasons, strict=True)
+            if reason
         ]
     left = np.bincount(images.labels[usable], minlength=images.num_classes)
     lone = usable & (left[images.labels] == 1) & (not singles)
@@ -95,6 +102,19 @@ def check(collection, on_corrupt="error", progress=None, *, singles=False):
     return Collection(images.take(usable), sides, tuple(problems))
 
 
+def _box_outside(images, i, examined):
+    """What is wrong with the box of image `i`; empty if nothing is."""
+    if images.boxes is None or np.isnan(images.boxes[i]).any():
+        return ""
+    left, top, right, bottom = images.boxes[i].tolist()
+    if left < examined.width and top < examined.height and right > 0 and bottom > 0:
+        return ""
+    return (
+        f"has a box outside of its {examined.width} x {examined.height} pixels: "
+        f"{left:g}, {top:g}, {right:g}, {bottom:g}"
+    )
+
+
 def examine_all(paths, progress=None):
     """`image_file.examine` of many files, in parallel, remembered while they do not change.
 
@@ -105,24 +125,28 @@ def examine_all(paths, progress=None):
     Returns:
         A list of `image_file.Examined`, in the order of `paths`.
     """
-    store = data_folder() / "checks" / f"{_name(paths)}.npz"
+    # One photograph may be there several times, with several boxes.
+    full = [os.path.abspath(path) for path in paths]
+    stamps = {path: _stamp(path) for path in full}
+    store = data_folder() / "checks" / f"{_name(full)}.npz"
     known = _remembered(store)
-    stamps = [_stamp(path) for path in paths]
-    found = [known.get((path, *stamp)) for path, stamp in zip(paths, stamps, strict=True)]
-    new = [i for i, one in enumerate(found) if one is None]
+    found = {path: known[path][1] for path in stamps if known.get(path, "?")[0] == stamps[path]}
+    new = [path for path in stamps if path not in found]
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        examined = pool.map(image_file.examine, [paths[i] for i in new])
-        for done, (i, one) in enumerate(zip(new, examined, strict=True), 1):
-            found[i] = one
+        examined = pool.map(image_file.examine, new)
+        for done, (path, one) in enumerate(zip(new, examined, strict=True), 1):
+            found[path] = one
             if progress:
                 progress(done, len(new))
     finally:
         # After an interruption, too: what is not begun is left, what is done is kept.
         pool.shutdown(cancel_futures=True)
         if new:
-            _remember(store, paths, stamps, found)
-    return found
+            _remember(
+                store, {**known, **{path: (stamps[path], one) for path, one in found.items()}}
+            )
+    return [found[path] for path in full]
 
 
 def _stamp(path):
@@ -134,36 +158,29 @@ def _stamp(path):
 
 
 def _name(paths):
-    folders = "\n".join(sorted({os.path.dirname(os.path.abspath(path)) for path in paths}))
-    return hashlib.blake2b(f"{_VERSION} {folders}".encode(), digest_size=16).hexdigest()
+    # Not of the paths themselves: a new file must not make all others unknown.
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return image_file.digest(f"{_VERSION} {folder}".encode(errors="surrogateescape"))
 
 
 def _remembered(store):
+    """A dict from path to (size and time of change, `image_file.Examined`)."""
     arrays = stored_arrays(store)
     if arrays is None:
         return {}
-    rows = zip(
-        *(arrays[key].tolist() for key in ("path", "size", "time", "problem", "slow", "digest")),
-        strict=True,
-    )
+    columns = [arrays[key].tolist() for key in ("path", "size", "time", *_FIELDS)]
     return {
-        (path, size, time): image_file.Examined(problem, slow, digest)
-        for path, size, time, problem, slow, digest in rows
+        path: ((size, time), image_file.Examined(*examined))
+        for path, size, time, *examined in zip(*columns, strict=True)
     }
 
 
-def _remember(store, paths, stamps, found):
+def _remember(store, known):
     # A file that was not there, or could not be read, may be there the next time.
-    kept = [i for i, one in enumerate(found) if one and one.digest]
-    if kept:
-        store_arrays(
-            store,
-            {
-                "path": np.array([paths[i] for i in kept]),
-                "size": np.array([stamps[i][0] for i in kept], np.int64),
-                "time": np.array([stamps[i][1] for i in kept], np.int64),
-                "problem": np.array([found[i].problem for i in kept]),
-                "slow": np.array([found[i].slow for i in kept]),
-                "digest": np.array([found[i].digest for i in kept]),
-            },
-        )
+    kept = {path: row for path, row in known.items() if row[1].digest}
+    if not kept:
+        return
+    stamps, examined = zip(*kept.values(), strict=True)
+    columns = dict(zip(_FIELDS, map(np.array, zip(*examined, strict=True)), strict=True))
+    size, time = np.array(stamps, np.int64).T
+    store_arrays(store, {"path": np.array(list(kept)), "size": size, "time": time, **columns})

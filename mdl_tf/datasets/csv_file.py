@@ -170,16 +170,20 @@ def _box(edges):
 
 def _contradictions(rows, folder):
     """(What is wrong, line number) for rows that do not go with an earlier one."""
-    mistakes, first, names, boxes = [], {}, {}, set()
+    mistakes, first, names, parts = [], {}, {}, {}
     for row in rows:
         place = os.path.normpath(os.path.join(folder, row.path))
-        earlier = first.setdefault(place, row)
-        if earlier.label != row.label:
+        again = parts.get((place, row.box))
+        # Several things in one photograph have a box each; the whole of it is one thing.
+        whole = parts.get((place, None)) or (first.get(place) if row.box is None else None)
+        earlier = again or whole
+        if earlier and earlier.label != row.label:
             mistakes.append((f"another label for the path of line {earlier.line}", row.line))
-        elif (place, row.box) in boxes:
+        elif again:
             # Its own copy would be the nearest neighbour, and correct.
-            mistakes.append((f"the image of line {earlier.line} again", row.line))
-        boxes.add((place, row.box))
+            mistakes.append((f"the image of line {again.line} again", row.line))
+        first.setdefault(place, row)
+        parts.setdefault((place, row.box), row)
         named = names.setdefault(row.label, row)
         if named.class_name != row.class_name:
             mistakes.append((f"another class_name for the label of line {named.line}", row.line))

@@ -16,8 +16,9 @@ def read(folder):
 
     Args:
         folder: holds one subfolder per class, each with image files (`image_file.SUFFIXES`). Names
-            may have spaces and any letters. Hidden files (`._*` of macOS) are passed over, files
-            of other kinds are counted in a warning.
+            may have spaces and any letters. Hidden files (`._*` of macOS) are passed over; files
+            of other kinds, images beside the subfolders and folders inside them are counted in a
+            warning.
 
     Returns:
         A `Collection`: the first half of the classes by name is for training, the rest for the
@@ -27,23 +28,26 @@ def read(folder):
         ValueError: if the folder is missing or not readable, or has no subfolders with images.
     """
     folder = _checked(folder)
-    paths, labels, names, problems, others = [], [], [], [], 0
+    paths, labels, names, problems, others = [], [], [], [], []
     for entry in _listed(folder):
         if not entry.is_dir():
+            if entry.suffix.lower() in SUFFIXES:
+                others.append(entry)  # an image of no class
             continue
         try:
-            files = [file for file in _listed(entry) if file.is_file()]
+            files = _listed(entry)
         except OSError as error:
             problems.append(Problem(str(entry), f"cannot be read: {error.strerror}"))
             continue
-        found = [str(file) for file in files if file.suffix.lower() in SUFFIXES]
-        others += len(files) - len(found)
+        # A link to nowhere is among them, and found to be missing when files are looked into.
+        found = [f for f in files if f.suffix.lower() in SUFFIXES and not f.is_dir()]
+        others += set(files).difference(found)
         if not found:
             problems.append(Problem(str(entry), "holds no images"))
             continue
         labels += [len(names)] * len(found)
         names.append(entry.name)
-        paths += found
+        paths += [str(f) for f in found]
     if not names:
         raise ValueError(
             f"`data_dir` must hold one subfolder per class with {', '.join(SUFFIXES)} files. "
@@ -68,16 +72,20 @@ def read_any(folder):
         ValueError: if the folder is missing or not readable, or holds no images.
     """
     folder = _checked(folder)
-    paths, problems, others = [], [], 0
+    paths, problems, others, seen = [], [], [], set()
 
     def unreadable(error):
         problems.append(Problem(error.filename, f"cannot be read: {error.strerror}"))
 
-    for place, subfolders, files in os.walk(folder, onerror=unreadable):
+    for place, subfolders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link to a folder above
+            subfolders.clear()
+            continue
+        seen.add(os.path.realpath(place))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         shown = [Path(place) / name for name in sorted(files) if not name.startswith(".")]
         found = [path for path in shown if path.suffix.lower() in SUFFIXES]
-        others += len(shown) - len(found)
+        others += [path for path in shown if path.suffix.lower() not in SUFFIXES]
         paths += found
     if not paths:
         raise ValueError(
@@ -117,7 +125,7 @@ def _listed(folder):
 def _warn_of(others, folder):
     if others:
         warnings.warn(
-            f"{others} files below {folder} are no images ({', '.join(SUFFIXES)}) and were left "
-            "out.",
+            f"{len(others):,} files or folders below {folder} were left out, such as {others[0]}: "
+            f"no images ({', '.join(SUFFIXES)}), or not directly in the subfolder of a class.",
             stacklevel=3,
         )

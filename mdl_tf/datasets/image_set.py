@@ -74,8 +74,12 @@ class ImageSet:
         return len(self.labels)
 
     def __repr__(self):
-        kind = next(name for name in _CONTENTS if getattr(self, name) is not None)
-        return f"ImageSet({self.name!r}: {len(self):,} {kind} of {self.num_classes:,} classes)"
+        return f"ImageSet({self.name!r}: {len(self):,} {self.kind} of {self.num_classes:,} classes)"
+
+    @property
+    def kind(self):
+        """What there is of each class, for reports: `"images"` or `"features"`."""
+        return "images" if self.features is None else "features"
 
     @property
     def num_classes(self):
@@ -159,10 +163,10 @@ class Collection:
         Raises:
             ValueError: if `validation` is no share, or a set would have fewer than two classes.
         """
-        if not 0 <= validation < 1:
+        if not isinstance(validation, int | float) or not 0 <= validation < 1:
             raise ValueError(
                 "`validation` must be a share of the training classes, at least 0 and below 1. "
-                f"Received: validation={validation}"
+                f"Received: validation={validation!r}"
             )
         ids = {side: np.flatnonzero(np.equal(self.sides, side)) for side in SIDES}
         if validation and not len(ids["validation"]):
