@@ -127,7 +127,7 @@ def random_crop(image, seed, size):
         Shape `(H, W, 3)`.
     """
     window = tf.image.stateless_random_crop(image, (*size, 3), seed)
-    # Another seed: with the same one the mirroring would depend on the place of the window.
+    # Another seed, so that place and mirror are not drawn from the same bits.
     return flip(window, seed + 1)
 
 

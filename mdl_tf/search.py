@@ -7,6 +7,7 @@
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -226,14 +227,25 @@ def _opened(run):
     if path.is_dir():
         opened = Run.open(path)
         path, augment = opened.model, opened.config.augment
-    model = load_model(path, compile=False)
+    if not path.is_file():
+        raise ConfigError(
+            "The run must be a run folder with a model.keras, or a .keras file. "
+            f"Received: {run}, without {path}"
+        )
+    model, content = _loaded(path, path.stat().st_mtime_ns)
     if len(model.input_shape) != 4:
         raise ConfigError(
             f"The run must be of a network that takes images. Received: {run}, which takes "
             f"features, {model.input_shape[1]} numbers"
         )
     # The same network sees another part of the image after another augmentation.
-    return model, augment, image_file.digest(path.read_bytes() + f" {augment}".encode())
+    return model, augment, image_file.digest(f"{content} {augment}".encode())
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path, changed):
+    """The model in a file and a digest of it; kept, as searches often come one after the other."""
+    return load_model(path, compile=False), image_file.digest(path.read_bytes())
 
 
 def _embedded(model, augment, images, progress=None):

@@ -157,7 +157,8 @@ def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress
     if not crop_to_box and collection.images.boxes is not None:
         images = dataclasses.replace(collection.images, boxes=None)
         collection = dataclasses.replace(collection, images=images)
-    return check(collection, on_corrupt, progress)
+    # The papers' data sets are what they are, also where a class has one image.
+    return check(collection, on_corrupt, progress, singles=name in official.OFFICIAL)
 
 
 def _warned(collection):
