@@ -50,34 +50,7 @@ def train(config, run, *, report=print):
     build_loss(config, num_classes=2)
     build_optimizer(config)
 
-    with ProgressLine(f"Load {config.dataset}") as line:
-        collection = datasets.read(
-            config.dataset,
-            data_dir=config.data_dir,
-            crop_to_box=config.crop_to_box,
-            on_corrupt=config.on_corrupt,
-            progress=line,
-        )
-        train_set, validation, test = collection.split(config.validation)
-        line.done(len(collection.images), collection.images.kind)
-    run.write_left_out(collection.problems)
-    for problem in collection.problems[:LISTED]:
-        report(f"  left out: {problem.path}, which {problem.reason}")
-    if len(collection.problems) > LISTED:
-        report(f"  left out in all: {len(collection.problems):,} (left_out.csv)")
-    for part in (train_set, validation, test):
-        if part is not None:
-            report(f"  {part.name}: {len(part):,} {part.kind} of {part.num_classes:,} classes")
-    if test.queries is not None:
-        queries = int(test.queries.sum())
-        report(f"  of the test {queries:,} are queries, {len(test) - queries:,} the gallery")
-    if config.classes_per_batch > train_set.num_classes:
-        raise ConfigError(
-            "`classes_per_batch` (--classes-per-batch) must be at most the number of training "
-            f"classes, {train_set.num_classes} of {collection.images.num_classes} in all. "
-            f"Received: classes_per_batch={config.classes_per_batch}"
-        )
-
+    train_set, validation, test = _load(config, run, report)
     state = read_state(run)
     done = state["epochs_done"] if state else 0
     results = run.read_json("metrics.json", {})
@@ -159,6 +132,38 @@ def train(config, run, *, report=print):
     report(f"Time: {spent}.")
     report(f"Run folder: {run.folder}")
     return results
+
+
+def _load(config, run, report):
+    """The data set of a config, split; what is left out is listed in the run folder."""
+    with ProgressLine(f"Load {config.dataset}") as line:
+        collection = datasets.read(
+            config.dataset,
+            data_dir=config.data_dir,
+            crop_to_box=config.crop_to_box,
+            on_corrupt=config.on_corrupt,
+            progress=line,
+        )
+        train_set, validation, test = collection.split(config.validation)
+        line.done(len(collection.images), collection.images.kind)
+    run.write_left_out(collection.problems)
+    for problem in collection.problems[:LISTED]:
+        report(f"  left out: {problem.path}, which {problem.reason}")
+    if len(collection.problems) > LISTED:
+        report(f"  left out in all: {len(collection.problems):,} (left_out.csv)")
+    for part in (train_set, validation, test):
+        if part is not None:
+            report(f"  {part.name}: {len(part):,} {part.kind} of {part.num_classes:,} classes")
+    if test.queries is not None:
+        queries = int(test.queries.sum())
+        report(f"  of the test {queries:,} are queries, {len(test) - queries:,} the gallery")
+    if config.classes_per_batch > train_set.num_classes:
+        raise ConfigError(
+            "`classes_per_batch` (--classes-per-batch) must be at most the number of training "
+            f"classes, {train_set.num_classes} of {collection.images.num_classes} in all. "
+            f"Received: classes_per_batch={config.classes_per_batch}"
+        )
+    return train_set, validation, test
 
 
 def _make_repeatable():

@@ -130,7 +130,7 @@ def examine_all(paths, progress=None):
     stamps = {path: _stamp(path) for path in full}
     store = data_folder() / "checks" / f"{_name(full)}.npz"
     known = _remembered(store)
-    found = {path: known[path][1] for path in stamps if known.get(path, "?")[0] == stamps[path]}
+    found = {path: known[path][1] for path in stamps if known.get(path, (None,))[0] == stamps[path]}
     new = [path for path in stamps if path not in found]
     pool = ThreadPoolExecutor(_THREADS)
     try:
