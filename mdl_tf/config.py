@@ -45,8 +45,8 @@ LOSSES = (
 # Those of `mdl_tf.datasets.DATASETS`; anything that begins with the prefix is one, too.
 DATASETS = ("cars196", "csv", "cub200", "digits", "folder", "glyphs", "inshop", "npz", "sop")
 TFDS_PREFIX = "tfds:"
-# What `data_dir` must be for those that are nowhere by default.
-_DATA_DIRS = {
+# What `data_dir` must be for anybody's own data, which are nowhere by default.
+DATA_DIRS = {
     "csv": "the CSV file",
     "folder": "the folder of images",
     "npz": "the .npz file",
@@ -133,9 +133,9 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
-        if self.dataset in _DATA_DIRS and self.data_dir is None:
+        if self.dataset in DATA_DIRS and self.data_dir is None:
             raise ConfigError(
-                f"`data_dir` must name {_DATA_DIRS[self.dataset]} when dataset={self.dataset!r}."
+                f"`data_dir` must name {DATA_DIRS[self.dataset]} when dataset={self.dataset!r}."
             )
         if self.backbone == "none" and self.augment != "none":
             raise ConfigError(

@@ -3,15 +3,14 @@
 import numpy as np
 
 from mdl_tf import batches, datasets, metrics, retrieval
-from mdl_tf.config import ConfigError
+from mdl_tf.config import DATA_DIRS, ConfigError
+from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.progress import ProgressLine
 from mdl_tf.report import KS
 
 BATCH = 64
 RAW_SIZE = (32, 32)  # pixels of the raw-pixel baseline, in grey
-SPLITS = ("train", "validation", "test")
-OWN_DATA = ("csv", "folder", "npz")
 
 
 def embedded(model, image_set, label, *, augment=None, clustering=True, seed=0, stream=None):
@@ -107,18 +106,16 @@ def evaluate_run(
             progress=line,
         )
         own = own or (dataset == config.dataset and _has_classes_of(run, collection))
-        split = split or ("test" if own or dataset not in OWN_DATA else "all")
+        split = split or ("test" if own or dataset not in DATA_DIRS else "all")
         if split == "all":
             image_set = collection.images
-        elif split in SPLITS:
+        elif split in SIDES:
             sets = collection.split(config.validation)
             if own:
-                run.keep_classes(dict(zip(SPLITS, sets, strict=True)), new=False)
-            image_set = sets[SPLITS.index(split)]
+                run.keep_classes(dict(zip(SIDES, sets, strict=True)), new=False)
+            image_set = sets[SIDES.index(split)]
         else:
-            raise ValueError(
-                f"`split` must be one of {(*SPLITS, 'all')}. Received: split={split!r}"
-            )
+            raise ValueError(f"`split` must be one of {(*SIDES, 'all')}. Received: split={split!r}")
         if image_set is None:
             raise ValueError("`split` 'validation' is empty: the run has validation=0.")
         line.done(len(image_set), image_set.kind)

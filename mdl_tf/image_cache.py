@@ -6,7 +6,6 @@ stale is ever read; a moved or renamed image finds the same.
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 import time
@@ -109,10 +108,8 @@ def _paths(image_set, view, folder):
     settings = f"{_VERSION} {view.canvas} {view.keep_aspect}"
     for i, content in enumerate(_digests(image_set)):
         slow = image_set.slow is not None and image_set.slow[i]
-        name = hashlib.blake2b(f"{settings} {content} {slow}".encode(), digest_size=16)
-        if image_set.boxes is not None:
-            name.update(np.asarray(image_set.boxes[i], "<f4").tobytes())
-        name = name.hexdigest()
+        box = b"" if image_set.boxes is None else np.asarray(image_set.boxes[i], "<f4").tobytes()
+        name = image_file.digest(f"{settings} {content} {slow}".encode() + box)
         yield folder / name[:2] / name
 
 

@@ -84,19 +84,13 @@ def train(config, run, *, report=print):
     run.keep_classes(sets, new=not state)
     run.keep_counts(sets, new=not state)
     distances = run.folder / "resume" / "distances_untrained.npz"
+    options = {"augment": config.augment, "clustering": config.clustering, "seed": config.seed}
     if "untrained" not in results:
         if not state:
             report(_forecast(model, config, len(test), len(validation or ())))
         raw = "raw_pixels" if test.features is None else "features"
         results[raw] = raw_pixels(test)
-        results["untrained"], sample = embedded(
-            model,
-            test,
-            "Embed test, untrained",
-            augment=config.augment,
-            clustering=config.clustering,
-            seed=config.seed,
-        )
+        results["untrained"], sample = embedded(model, test, "Embed test, untrained", **options)
         with run.writing("resume/distances_untrained.npz") as path:
             np.savez(path, positive=sample[0], negative=sample[1])
         run.write_json("metrics.json", results)
@@ -108,14 +102,7 @@ def train(config, run, *, report=print):
     clock.lap("training")
 
     best = load_model(run.model, compile=False)
-    results["trained"], sample = embedded(
-        best,
-        test,
-        "Embed test, trained",
-        augment=config.augment,
-        clustering=config.clustering,
-        seed=config.seed,
-    )
+    results["trained"], sample = embedded(best, test, "Embed test, trained", **options)
     run.write_json("metrics.json", results)
     with np.load(distances) as stored:
         before = stored["positive"], stored["negative"]

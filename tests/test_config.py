@@ -108,3 +108,14 @@ def test_files_that_are_no_config(tmp_path, text, message):
     with pytest.raises(ConfigError) as raised:
         TrainConfig.from_json(path)
     assert message in str(raised.value)
+
+
+def test_choices_are_those_of_the_rooms_that_know_them():
+    """The config is light and may not ask them itself."""
+    from mdl_tf import image_cache, images
+    from mdl_tf.datasets.check import ON_CORRUPT
+
+    choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(TrainConfig)}
+    assert choices["augment"] == images.AUGMENTATIONS
+    assert choices["cache"] == image_cache.CACHES
+    assert choices["on_corrupt"] == ON_CORRUPT
