@@ -5,7 +5,7 @@ The map of the library, in the order in which data passes through it:
     train     datasets      names, paths, labels; train, validation, test: disjoint sets of classes
               images        path -> canvas (h, w, 3) uint8, kept by image_cache -> (H, W, 3)
               batches       plan of indices -> images (B, H, W, 3), labels (B,)          B = P * K
-              backbones     Inception-BN and a small network
+              backbones     Inception-BN and its ImageNet weights, or any network by name
               embedding     preprocessing -> backbone -> pooling -> dense -> unit length: (B, D)
               distances     -> (B, B);  pairs -> positive and negative masks (B, B)
               losses        -> (B,) per anchor; its mean is the loss

@@ -5,7 +5,6 @@ import inspect
 import keras
 
 from mdl_tf import backbones, optimizers
-from mdl_tf.backbones import conv4, inception_bn
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embedding_model
 from mdl_tf.losses import LOSSES
@@ -15,7 +14,7 @@ WARM_UP = 0.05  # of all steps
 
 
 def build_model(config, feature_size=None):
-    """The embedder of a `TrainConfig`, not compiled.
+    """The embedder of a `TrainConfig`, not compiled. Fetches published weights if it says so.
 
     Args:
         config: the `TrainConfig`.
@@ -23,31 +22,22 @@ def build_model(config, feature_size=None):
             `None`, a data set of images.
 
     Raises:
-        ConfigError: if the backbone takes images and the data set has features, or the reverse.
+        ConfigError: if there is no such backbone, or it cannot be built for that size with those
+            weights.
     """
-    if (config.backbone == "none") != (feature_size is not None):
-        has = "images" if feature_size is None else "features"
-        raise ConfigError(
-            "`backbone` must be none for a data set of features, and a network for images. "
-            f"Received: backbone={config.backbone!r}, and {config.dataset} has {has}"
+    size = config.image_size
+    shape = (size, size, 3) if feature_size is None else (feature_size,)
+    try:
+        backbone, preprocess = backbones.build(config.backbone, shape, config.weights)
+        return embedding_model(
+            backbone,
+            preprocess,
+            embedding_dim=config.embedding_dim,
+            pooling=config.pooling,
+            l2_normalize=config.l2_normalize,
         )
-    shape = (config.image_size, config.image_size, 3)
-    if feature_size is not None:
-        backbone, preprocess = backbones.Features(feature_size), None
-    elif config.backbone == "inception_bn":
-        backbone, preprocess = (
-            backbones.InceptionBN(input_shape=shape),
-            inception_bn.preprocess_input,
-        )
-    else:
-        backbone, preprocess = backbones.Conv4(input_shape=shape), conv4.preprocess_input
-    return embedding_model(
-        backbone,
-        preprocess,
-        embedding_dim=config.embedding_dim,
-        pooling=config.pooling,
-        l2_normalize=config.l2_normalize,
-    )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def build_loss(config, num_classes):
@@ -84,26 +74,27 @@ def build_loss(config, num_classes):
     return loss
 
 
-def build_training_model(config, num_classes, feature_size=None):
+def build_training_model(config, num_classes, embedder):
     """What `fit` trains: the embedder of a `TrainConfig`, compiled with its loss and optimizer.
 
     Args:
         config: the `TrainConfig`.
         num_classes: classes in the training set.
-        feature_size: as in `build_model`. Defaults to `None`.
+        embedder: what `build_model` made.
 
     Returns:
         A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own.
 
     Raises:
-        ConfigError: as `build_loss` and `build_model`.
+        ConfigError: as `build_loss`.
         ValueError: if `learning_rate_factors` name no layer.
     """
-    loss, model = build_loss(config, num_classes), build_model(config, feature_size)
+    loss = build_loss(config, num_classes)
     if loss.has_weights:
-        model = MetricModel(model, loss)
+        model = MetricModel(embedder, loss)
         model.compile(build_optimizer(config), jit_compile=config.jit)
     else:
+        model = embedder
         model.compile(build_optimizer(config), loss=loss, jit_compile=config.jit)
     # Now and not at the first step, so that a name that fits no layer is refused at once.
     model.optimizer.build(model.trainable_variables)

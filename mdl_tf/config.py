@@ -81,8 +81,15 @@ class TrainConfig:
     )
     backbone: str = _field(
         "inception_bn",
-        "network; none: train the embedding layer alone on features (npz)",
-        choices=("conv4", "inception_bn", "none"),
+        "network: inception_bn or conv4; one of keras.applications, such as resnet50; "
+        "keras_hub:PRESET, of KerasHub; module:function of your own; none: train the embedding "
+        "layer alone on features (npz)",
+    )
+    weights: str | None = _field(
+        None,
+        "weights of the network to begin with: imagenet (published ones), or a weight file of it; "
+        "else random",
+        optional=True,
     )
     image_size: int = _field(64, "height and width that the network sees", least=16)
     embedding_dim: int = _field(64, "numbers in an embedding", least=1)
@@ -141,6 +148,11 @@ class TrainConfig:
             raise ConfigError(
                 "`augment` must be none with backbone='none', which sees no images. "
                 f"Received: augment={self.augment!r}"
+            )
+        if self.backbone == "none" and self.weights is not None:
+            raise ConfigError(
+                "`weights` must be None with backbone='none', which has none. "
+                f"Received: weights={self.weights!r}"
             )
         if self.backbone == "inception_bn" and self.image_size < 32:
             raise ConfigError(

@@ -1,13 +1,21 @@
 """From images to embeddings: the model that makes them, and a whole set through it."""
 
+import contextlib
 import importlib
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
 
-POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+from mdl_tf.backbones import fitting, own
+
+# By the rank of what a backbone gives: tokens (B, T, c), maps (B, h, w, c).
+POOLINGS = {
+    "avg": {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D},
+    "max": {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D},
+}
 
 
 def embedding_model(
@@ -25,13 +33,14 @@ def embedding_model(
     loses the small distances.
 
     Args:
-        backbone: a `keras.Model` from images to maps `(B, h, w, c)` or features `(B, c)`.
+        backbone: a `keras.Model` with one input and one output, from images to maps
+            `(B, h, w, c)`, tokens `(B, T, c)` or features `(B, c)`.
         preprocess: a function from RGB in 0..255 to the units of the backbone, in Keras
             operations, such as `preprocess_input` of the backbone's file. Defaults to `None`, the
             backbone takes RGB in 0..255.
         embedding_dim: D, at least 1. Defaults to `64`.
-        pooling: `"avg"` or `"max"`, over the maps; not used if the backbone ends in features.
-            Defaults to `"avg"`.
+        pooling: `"avg"` or `"max"`, over the maps or over all tokens; not used if the backbone ends
+            in features. Defaults to `"avg"`.
         l2_normalize: whether embeddings are scaled to unit length. Defaults to `True`.
         name: name of the model. Defaults to `"embedder"`.
 
@@ -39,7 +48,7 @@ def embedding_model(
         A functional `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
 
     Raises:
-        ValueError: if `pooling` or `embedding_dim` is not one of the above.
+        ValueError: if `backbone`, `pooling` or `embedding_dim` is not one of the above.
     """
     if pooling not in POOLINGS:
         raise ValueError(
@@ -50,15 +59,32 @@ def embedding_model(
             "`embedding_dim` must be an integer, at least 1. "
             f"Received: embedding_dim={embedding_dim!r}"
         )
-    inputs = keras.Input(backbone.input_shape[1:], name="image")
+    before, after = _ends(backbone)
+    inputs = keras.Input(before[1:], name="image")
     x = preprocess(inputs) if preprocess else inputs
-    x = backbone(x)
-    if len(x.shape) == 4:
-        x = POOLINGS[pooling](name="pooling")(x)
+    # Also out of a dict or a list of one.
+    [x] = keras.tree.flatten(backbone(x))
+    if len(after) > 2:
+        x = POOLINGS[pooling][len(after)](name="pooling")(x)
     x = layers.Dense(embedding_dim, dtype="float32", name="embedding")(x)
     if l2_normalize:
         x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
     return keras.Model(inputs, x, name=name)
+
+
+def _ends(backbone):
+    """The shapes of input and output of a backbone that the model can be put around."""
+    # Neither is known of a subclassed model, which has none before it is called.
+    inputs, outputs = (
+        [tuple(tensor.shape) for tensor in getattr(backbone, name, None) or ()]
+        for name in ("inputs", "outputs")
+    )
+    if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) not in (2, 3, 4):
+        raise ValueError(
+            "`backbone` must have one input, and one output of maps (B, h, w, c), tokens "
+            f"(B, T, c) or features (B, c). Received: inputs {inputs} and outputs {outputs}"
+        )
+    return inputs[0], outputs[0]
 
 
 def embed(model, images, *, progress=None):
@@ -103,6 +129,9 @@ def embed(model, images, *, progress=None):
 def load_model(path, *, compile=True):
     """Load a `.keras` file that holds parts of this library, also in a fresh process.
 
+    Of a run whose backbone is `module:function` that module is imported, too, since Keras must know
+    the layers that it registers.
+
     Args:
         path: of the file, or of a run folder that holds `model.keras`.
         compile: whether to restore loss and optimizer as well. Defaults to `True`.
@@ -111,7 +140,7 @@ def load_model(path, *, compile=True):
         A `keras.Model`.
 
     Raises:
-        ValueError: if there is no such file.
+        ValueError: if there is no such file, or it holds a class that Keras does not know.
     """
     path = Path(path)
     if path.is_dir():
@@ -121,4 +150,20 @@ def load_model(path, *, compile=True):
     # Keras finds a saved class only after its module is imported.
     for module in ("losses", "optimizers", "training_model"):
         importlib.import_module(f"mdl_tf.{module}")
-    return keras.saving.load_model(path, compile=compile)
+    own.import_layers(_backbone_of_run(path))
+    try:
+        return keras.saving.load_model(path, compile=compile)
+    except TypeError as error:
+        raise ValueError(
+            "`path` must hold a model whose classes Keras knows; import the module that registers "
+            f"them first. Received: path={path}, and Keras says: {fitting.in_short(error)}"
+        ) from error
+
+
+def _backbone_of_run(path):
+    """What the run that a model belongs to has as its backbone, or `None` if there is no run."""
+    for folder in path.absolute().parents[:2]:  # of model.keras, and of resume/epoch-0001.keras
+        with contextlib.suppress(OSError, ValueError):
+            settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return settings.get("backbone") if isinstance(settings, dict) else None
+    return None

@@ -27,7 +27,9 @@ def replacing(path, prefix=".unfinished-"):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+    # Two suffixes, since Keras insists on `.weights.h5`.
+    suffix = "".join(path.suffixes[-2:])
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
     os.close(descriptor)
     try:
         yield Path(temporary)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 from mdl_tf.config import ConfigError, TrainConfig
@@ -39,7 +40,8 @@ class Run:
             ConfigError: if there is a run of that name, or the folder cannot be written.
         """
         runs_dir = Path(runs_dir)
-        default = f"{config.dataset}-{config.backbone}".replace(":", "-").replace("/", "-")
+        # Both may hold what a folder's name must not, such as the path of a preset.
+        default = re.sub(r"[:/\\]+", "-", f"{config.dataset}-{config.backbone}")
         folder = runs_dir / (name or default)
         number = 1
         while True:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mdl_tf import batches, datasets, plots
-from mdl_tf.assemble import build_loss, build_optimizer, build_training_model
+from mdl_tf.assemble import build_loss, build_model, build_optimizer, build_training_model
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import load_model
@@ -49,9 +49,11 @@ def train(config, run, *, report=print):
     # What cannot be is refused before the data are loaded.
     build_loss(config, num_classes=2)
     build_optimizer(config)
+    state = read_state(run)
+    # Features have a size that only the data tell.
+    embedder = None if state or config.backbone == "none" else build_model(config)
 
     train_set, validation, test = _load(config, run, report)
-    state = read_state(run)
     done = state["epochs_done"] if state else 0
     results = run.read_json("metrics.json", {})
     if state and "untrained" not in results:
@@ -63,8 +65,9 @@ def train(config, run, *, report=print):
         model = load_model(run.folder / state["checkpoint"])
         report(f"Go on after epoch {done} of {config.epochs}.")
     else:
-        size = None if train_set.features is None else train_set.features.shape[1]
-        model = build_training_model(config, train_set.num_classes, size)
+        if embedder is None:
+            embedder = build_model(config, feature_size=train_set.features.shape[1])
+        model = build_training_model(config, train_set.num_classes, embedder)
     stream = _stream(
         batches.balanced,
         train_set,
@@ -144,6 +147,12 @@ def _load(config, run, report):
     if test.queries is not None:
         queries = int(test.queries.sum())
         report(f"  of the test {queries:,} are queries, {len(test) - queries:,} the gallery")
+    if (config.backbone == "none") != (train_set.features is not None):
+        has = "images" if train_set.features is None else "features"
+        raise ConfigError(
+            "`backbone` must be none for a data set of features, and a network for images. "
+            f"Received: backbone={config.backbone!r}, and {config.dataset} has {has}"
+        )
     if config.classes_per_batch > train_set.num_classes:
         raise ConfigError(
             "`classes_per_batch` (--classes-per-batch) must be at most the number of training "

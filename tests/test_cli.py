@@ -55,7 +55,6 @@ def test_version_and_bare_command():
             ["train", "--epochs", "many"],
             "`epochs` must be an integer, at least 1. Received: epochs='",
         ),
-        (["train", "--backbone", "vgg"], "`backbone` must be one of conv4, inception_bn, none."),
         (["train", "--epoch", "3"], "Unknown argument --epoch. Did you mean --epochs? Known arg"),
         (["evaluate", "r", "--spilt", "all"], "argument --spilt. Did you mean --split? Known arg"),
         (["train", "--seed", "5000000000"], "`seed` must be an integer, at least 0, below 4294967"),
@@ -113,6 +112,7 @@ def test_errors_are_one_message_and_exit_code_2(arguments, message, capsys, tmp_
             "`classes_per_batch` (--classes-per-batch) must be at most the number of training",
         ),
         (["--images-per-class", "500"], "`images_per_class` must be at most the images of every"),
+        (["--backbone", "vgg"], "Did you mean vgg19, vgg16? Received: backbone='vgg'"),
     ],
 )
 def test_settings_that_do_not_fit_the_data_leave_no_run(
@@ -122,6 +122,70 @@ def test_settings_that_do_not_fit_the_data_leave_no_run(
     assert cli.main(["train", *SMALL, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.glob("runs/*")) == []
+
+
+def test_weights_are_a_path_from_the_working_folder_or_imagenet(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *SMALL, "--weights", "ä b.weights.h5"]) == 2
+    path = str(tmp_path / "ä b.weights.h5")
+    assert f"Received: weights={path!r} with backbone='conv4'" in capsys.readouterr().err
+    assert cli.main(["train", *SMALL, "--weights", "imagenet"]) == 2
+    assert "Received: weights='imagenet' with backbone='conv4'" in capsys.readouterr().err
+
+
+OWN = """
+import keras
+
+@keras.saving.register_keras_serializable()
+class Half(keras.layers.Layer):
+    def call(self, x):
+        return x / 2
+
+def build(input_shape):
+    i = keras.Input(input_shape)
+    return keras.Model(i, Half()(keras.layers.Conv2D(4, 4, strides=4)(i))), lambda x: x / 255
+
+def broken(input_shape):
+    raise RuntimeError("no such layer")
+"""
+
+
+def test_a_backbone_in_the_working_folder(tmp_path):
+    """As the installed command runs: what Python looks into first is the folder of the command."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "own_network.py").write_text(OWN)
+    command = tmp_path / "bin" / "mdl-tf"
+    command.write_text("import sys\nfrom mdl_tf import cli\n\nsys.exit(cli.main())\n")
+
+    def own(*arguments):
+        done = [sys.executable, str(command), *arguments]
+        return subprocess.run(done, capture_output=True, text=True, cwd=tmp_path)
+
+    small = [*SMALL, "--epochs", "1", "--steps-per-epoch", "5", "--no-clustering"]
+    done = own("train", *small, "--backbone", "own_network:build")
+    assert done.returncode == 0, done.stderr
+    trained = json.loads((tmp_path / "runs/digits-own_network-build/metrics.json").read_text())
+    # A process that has not built the network must find its layer again.
+    done = own("evaluate", "runs/digits-own_network-build", "--json", "--no-clustering")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert measured["recall_at_1"] == pytest.approx(trained["trained"]["recall_at_1"])
+    done = own("train", "--resume", "runs/digits-own_network-build")
+    assert done.returncode == 0, done.stderr
+
+    done = own("train", *small, "--backbone", "own_network:broken")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "mdl-tf: error: `backbone` own_network:broken failed with RuntimeError: no such layer\n"
+    )
+
+
+def test_the_working_folder_shadows_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    before = list(sys.path)
+    for _ in range(2):
+        cli.main([])
+        assert sys.path == [*before, ""]
 
 
 def test_a_defect_shows_no_traceback_unless_asked(capsys, monkeypatch):
@@ -215,6 +279,13 @@ def test_a_taken_name_is_refused_and_the_default_name_is_numbered(finished, caps
 
     config = TrainConfig(dataset="digits", backbone="conv4")
     assert Run.create(config).folder.name == "digits-conv4-2"
+    for backbone, name in (
+        ("my.module:build", "digits-my.module-build"),
+        ("keras_hub:hf://timm/resnet18", "digits-keras_hub-hf-timm-resnet18"),
+        ("keras_hub:/home/a b", "digits-keras_hub-home-a b"),
+    ):
+        config = TrainConfig(dataset="digits", backbone=backbone)
+        assert Run.create(config).folder.name == name
 
 
 def test_resuming_a_finished_run_reports_again_without_training(finished):

@@ -16,6 +16,14 @@ def test_json_round_trip(tmp_path):
     assert TrainConfig.from_dict({}) == TrainConfig()
 
 
+def test_settings_of_older_runs_have_no_weights(tmp_path):
+    path = tmp_path / "config.json"
+    settings = TrainConfig(backbone="conv4").to_dict()
+    del settings["weights"]
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    assert TrainConfig.from_json(path) == TrainConfig(backbone="conv4", weights=None)
+
+
 def test_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().epochs = 3
@@ -54,9 +62,12 @@ def test_unknown_key_lists_the_known_ones():
             "`dataset` must be one of cars196, csv, cub200, digits, folder, glyphs, inshop, npz, "
             "sop, tfds:NAME. Received: dataset=No",
         ),
+        ({"backbone": 5}, "`backbone` must be text. Received: backbone=5"),
+        ({"weights": True}, "`weights` must be text. Received: weights=True"),
         (
-            {"backbone": "resnet"},
-            "`backbone` must be one of conv4, inception_bn, none. Received: backbone='resnet'",
+            {"backbone": "none", "weights": "imagenet"},
+            "`weights` must be None with backbone='none', which has none. "
+            "Received: weights='imagenet'",
         ),
         (
             {"validation": 1},

@@ -67,7 +67,7 @@ def test_inception_bn_of_unknown_size_equals_that_of_known_size():
         ({"input_shape": (31, 64, 3)}, "at least 32 or `None`. Received: input_shape=(31, 64, 3)"),
         ({"input_shape": (64, 64, 1)}, "`input_shape` must be `(H, W, 3)`"),
         ({"pooling": "gem"}, "`pooling` must be None, 'avg' or 'max'. Received: pooling='gem'"),
-        ({"weights": "imagenet"}, "`weights` must be None or the path of a `.weights.h5` file."),
+        ({"weights": "a.pth"}, "`weights` must be None, 'imagenet', or a file that exists."),
     ],
 )
 def test_inception_bn_errors(arguments, message):
@@ -118,6 +118,16 @@ def test_poolings_differ_and_features_need_none():
     np.testing.assert_allclose(largest(x), features.max((1, 2)) @ kernel + bias, atol=1e-5)
 
 
+def test_tokens_are_pooled_over_all_of_them():
+    tokens = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Reshape((16, 12))])
+    x = pictures(2, 8)
+    for pooling, features in (("avg", np.mean), ("max", np.max)):
+        model = embedding_model(tokens, None, 5, pooling=pooling, l2_normalize=False)
+        kernel, bias = model.get_layer("embedding").get_weights()
+        expected = features(x.reshape(2, 16, 12), axis=1) @ kernel + bias
+        np.testing.assert_allclose(model(x), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_head_stays_in_float32(policy):
     keras.config.set_dtype_policy(policy)
@@ -142,6 +152,45 @@ def test_embedding_model_errors(arguments, message):
     with pytest.raises(ValueError) as raised:
         embedding_model(Conv4((16, 16, 3)), **arguments)
     assert message in str(raised.value)
+
+
+def ends(inputs, outputs):
+    """A model with images or numbers as inputs, and one of the images as every output."""
+    inputs = [keras.Input(shape) for shape in inputs]
+    return keras.Model(inputs, outputs(inputs[0]))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (
+            lambda: ends([(8, 8, 3), (2,)], lambda x: x),
+            "Received: inputs [(None, 8, 8, 3), (None, 2)] and outputs [(None, 8, 8, 3)]",
+        ),
+        (
+            lambda: ends([(8, 8, 3)], lambda x: {"a": x, "b": x}),
+            "Received: inputs [(None, 8, 8, 3)] and outputs [(None, 8, 8, 3), (None, 8, 8, 3)]",
+        ),
+        (
+            lambda: ends([(8, 8, 3)], lambda x: keras.ops.expand_dims(x, 1)),
+            "and outputs [(None, 1, 8, 8, 3)]",
+        ),
+        (keras.Sequential, "Received: inputs [] and outputs []"),
+    ],
+)
+def test_backbones_that_the_model_cannot_be_put_around(backbone, message):
+    with pytest.raises(ValueError) as raised:
+        embedding_model(backbone())
+    assert str(raised.value).startswith(
+        "`backbone` must have one input, and one output of maps (B, h, w, c), tokens (B, T, c) or "
+        "features (B, c). Received: inputs ["
+    )
+    assert message in str(raised.value)
+
+
+def test_one_output_may_be_in_a_dict():
+    backbone = ends([(8, 8, 3)], lambda x: {"maps": x})
+    assert embedding_model(backbone, None, 5).output_shape == (None, 5)
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 10, 64])
@@ -212,6 +261,26 @@ def test_saved_embedder_loads_in_a_fresh_process_and_without_this_library(tmp_pa
     np.testing.assert_allclose(
         mdl_tf.load_model(path).predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6
     )
+
+
+def test_a_class_that_keras_does_not_know_is_one_clear_error(tmp_path):
+    @keras.saving.register_keras_serializable(package="forgotten")
+    class Strange(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    model = embedding_model(keras.Sequential([keras.Input((4,)), Strange()]), None, 3)
+    model.save(tmp_path / "model.keras")
+    del keras.saving.get_custom_objects()["forgotten>Strange"]
+    with pytest.raises(ValueError) as raised:
+        mdl_tf.load_model(tmp_path / "model.keras")
+    message = str(raised.value)
+    assert message.startswith(
+        "`path` must hold a model whose classes Keras knows; import the module that registers them "
+        f"first. Received: path={tmp_path / 'model.keras'}, and Keras says: "
+    )
+    assert "'Strange'" in message
+    assert "\n" not in message
 
 
 def test_loading_what_is_not_there(tmp_path):

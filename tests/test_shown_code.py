@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mdl_tf.backbones.convert import convert_weights
+
+sys.path.insert(0, str(Path(__file__).with_name("golden")))
+import file_skeletons  # noqa: E402
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -44,7 +49,23 @@ def folder(tmp_path_factory):
     Image.fromarray(pixels).save(folder / "query.jpg")
     labels = np.repeat(np.arange(80), 4)
     np.savez(folder / "features.npz", features=rng.normal(size=(320, 16)), labels=labels)
+    module = next(code for code in PYTHON if code.startswith("# my_module.py"))
+    (folder / "my_module.py").write_text(module, encoding="utf-8")
+    file_skeletons.write("legacy", folder / "bn_inception-52deb4733.pth")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fetched(folder):
+    """Weights with which "imagenet" is as it is after the first time, when it was fetched."""
+    kept = folder / "home" / "models"
+    kept.mkdir(parents=True)
+    convert_weights(
+        folder / "bn_inception-52deb4733.pth", kept / "bn_inception-52deb4733_notop.weights.h5"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MDL_TF_HOME", str(folder / "home"))
+        yield
 
 
 def test_the_readme_shows_code_and_commands():

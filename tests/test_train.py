@@ -250,6 +250,38 @@ def test_config_becomes_what_it_says():
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backbone": "vgg"}, "Did you mean vgg19, vgg16? Received: backbone='vgg'"),
+        (
+            {"backbone": "vgg16"},
+            "images of 16 x 16 (`image_size`). Received: backbone='vgg16', weights=None, and Keras "
+            "says: Input size must be at least 32x32",
+        ),
+        ({"backbone": "not_there:build"}, "and there is no module not_there"),
+        ({"weights": "/nowhere/a.weights.h5"}, "that exists, such as a .weights.h5. Received: "),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_before_data_are_read(
+    tmp_path, monkeypatch, settings, message
+):
+    monkeypatch.setattr(train.datasets, "read", lambda *a, **k: pytest.fail("data were read"))
+    config, run = started(tmp_path, **settings)
+    with pytest.raises(ConfigError) as raised:
+        train.train(config, run, report=lambda line: None)
+    assert message in str(raised.value)
+
+
+def test_weights_that_were_fetched_are_not_needed_to_go_on(tmp_path, monkeypatch):
+    build_model(TrainConfig(**SMALL)).get_layer("conv4").save_weights(tmp_path / "w.weights.h5")
+    config, run = started(tmp_path, weights=str(tmp_path / "w.weights.h5"), epochs=2)
+    train_one_epoch(config, run, monkeypatch)
+    (tmp_path / "w.weights.h5").unlink()
+    train.train(run.config, run, report=lambda line: None)
+    assert len(history(run)) == 2
+
+
 # Settings that some losses need to be worth training, and where one is enough to see that they come
 # through.
 LOSS_ARGS = {
@@ -277,7 +309,7 @@ def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_
     config = TrainConfig(
         **SMALL, loss="proxy_anchor", learning_rate_factors={"proxies": 100, "embedding": 10}
     )
-    model = build_training_model(config, 7)
+    model = build_training_model(config, 7, build_model(config))
     assert model.metric_loss.num_classes == 7
     factors = dict(
         zip(
@@ -295,7 +327,7 @@ def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_
         loss_args={"learn_beta": True},
         learning_rate_factors={"boundary": 1000},
     )
-    model = build_training_model(config, 7)
+    model = build_training_model(config, 7, build_model(config))
     assert sum(factor == 1000 for factor in model.optimizer._factor_of_variable) == 1
 
 
@@ -328,8 +360,9 @@ def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_
     ],
 )
 def test_settings_that_fit_no_loss_or_layer(settings, message):
+    config = TrainConfig(**{**SMALL, **settings})
     with pytest.raises(ValueError) as raised:
-        build_training_model(TrainConfig(**{**SMALL, **settings}), 7)
+        build_training_model(config, 7, build_model(config))
     assert message in str(raised.value)
 
 

@@ -1,7 +1,8 @@
-"""Networks from images to maps; each file ends with the units of its input, `preprocess_input`."""
+"""Networks from images to maps, with the units of their input; `build` makes any by name."""
 
 from mdl_tf.backbones.conv4 import Conv4
 from mdl_tf.backbones.features import Features
 from mdl_tf.backbones.inception_bn import InceptionBN
+from mdl_tf.backbones.named import build
 
-__all__ = ["Conv4", "Features", "InceptionBN"]
+__all__ = ["Conv4", "Features", "InceptionBN", "build"]

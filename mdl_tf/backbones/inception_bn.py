@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from mdl_tf.backbones import weights as weight_files
+
 # Subtracted from pixels in [0, 255] in the channel order of the published weights.
 IMAGENET_MEAN_BGR = (104.0, 117.0, 128.0)
 
@@ -123,8 +125,10 @@ def InceptionBN(
     Args:
         include_top: whether to end in `global_pool` and the classifier `last_linear`
             (logits). Defaults to `False`.
-        weights: `None`, or the path of a `.weights.h5` file of this network. Defaults to `None`,
-            random weights.
+        weights: `None` for random weights; `"imagenet"` for the published ones, fetched and
+            converted once into `$MDL_TF_HOME/models` (or `~/.cache/mdl_tf/models`); or the path of
+            that PyTorch file, of the older variant of it, or of a `.weights.h5` file of this
+            network. Nothing that is in a PyTorch file is run. Defaults to `None`.
         input_shape: `(H, W, 3)`, each of H and W at least 32 or `None`. The units are those of
             `preprocess_input`. Defaults to `(224, 224, 3)`.
         pooling: without top, `None` for maps `(B, h, w, 1024)`, `"avg"` or `"max"` for features
@@ -136,7 +140,8 @@ def InceptionBN(
         A `keras.Model`.
 
     Raises:
-        ValueError: if an argument is not one of the above.
+        ValueError: if an argument is not one of the above, if a file is another network's or does
+            not fit, or if the published one cannot be fetched.
     """
     shape = tuple(input_shape)
     sizes_fit = len(shape) == 3 and all(s is None or s >= MINIMUM_SIZE for s in shape[:2])
@@ -147,10 +152,10 @@ def InceptionBN(
         )
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}")
-    if weights is not None and not str(weights).endswith(".weights.h5"):
+    if weights == "imagenet" and include_top and classes != weight_files.CLASSES:
         raise ValueError(
-            "`weights` must be None or the path of a `.weights.h5` file. "
-            f"Received: weights={weights!r}"
+            f"`classes` must be {weight_files.CLASSES} for the top of weights='imagenet'. "
+            f"Received: classes={classes}"
         )
 
     inputs = keras.Input(shape, name="image")
@@ -164,7 +169,7 @@ def InceptionBN(
 
     if include_top:
         x = layers.GlobalAveragePooling2D(name="global_pool")(x)
-        x = layers.Dense(classes, name="last_linear")(x)
+        x = layers.Dense(classes, name=weight_files.TOP)(x)
     elif pooling == "avg":
         x = layers.GlobalAveragePooling2D(name="global_pool")(x)
     elif pooling == "max":
@@ -172,5 +177,5 @@ def InceptionBN(
 
     model = keras.Model(inputs, x, name=name)
     if weights is not None:
-        model.load_weights(weights)
+        weight_files.load(model, weights)
     return model

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from mdl_tf import __version__
-from mdl_tf.cli import datasets, evaluate, search, train
+from mdl_tf.cli import convert, datasets, evaluate, search, train
 from mdl_tf.cli.common import Parser
 from mdl_tf.config import ConfigError
 
@@ -16,6 +16,7 @@ _COMMANDS = {
     "embed": search.run_embed,
     "search": search.run_search,
     "datasets": datasets.run,
+    "convert-weights": convert.run,
 }
 
 
@@ -26,7 +27,7 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for command in (train, evaluate, search, datasets):
+    for command in (train, evaluate, search, datasets, convert):
         command.add_to(commands)
     return parser
 
@@ -57,6 +58,10 @@ def main(argv=None):
         0 if all is well, 2 for input that cannot be, 130 if interrupted, 1 for a defect.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The working folder may hold a backbone of the user's own; an installed command does not look
+    # there. At the end, so that nothing installed is shadowed.
+    if "" not in sys.path:
+        sys.path.append("")
     warnings.showwarning = _show_warning
     try:
         args, unknown = _parser().parse_known_args(argv)

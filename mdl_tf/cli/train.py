@@ -54,9 +54,6 @@ def _settings(args):
             # What is no number or JSON stays text, and the config says what it should have been.
             with contextlib.suppress(ValueError):
                 value = (json.loads if field.type is dict else field.type)(value)
-        elif field.name == "data_dir":
-            # The run may be resumed or evaluated from another folder.
-            value = absolute(value)
         settings[field.name] = value
     return settings
 
@@ -84,7 +81,10 @@ def run(args):
                 "`dataset` must say what is in --data-dir, such as --dataset folder. "
                 f"Received: data_dir={settings['data_dir']!r} alone"
             )
+        # The run may be resumed or evaluated from another folder.
         settings["data_dir"] = absolute(settings.get("data_dir"))
+        if settings.get("weights") != "imagenet":
+            settings["weights"] = absolute(settings.get("weights"))
         config = TrainConfig.from_dict(settings)
         run = Run.create(config, args.runs_dir, args.name)
     print("Load TensorFlow ...", flush=True)

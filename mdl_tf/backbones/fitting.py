@@ -1,0 +1,106 @@
+"""What backbones from elsewhere need to fit: the asked size, and weights from a file."""
+
+import os
+import textwrap
+import warnings
+
+import keras
+
+
+def accepts(model, input_shape):
+    """Whether a model has one input, of this shape or of a size that is not fixed.
+
+    Args:
+        model: a `keras.Model`.
+        input_shape: `(H, W, 3)`.
+    """
+    shapes = _shapes(model)
+    if len(shapes) != 1:
+        return not shapes
+    sides = zip(shapes[0], input_shape, strict=False)
+    return len(shapes[0]) == 3 and all(side in (None, asked) for side, asked in sides)
+
+
+def _shapes(model):
+    """Of the inputs; empty for a subclassed model, which learns them when it is called."""
+    return [tuple(x.shape[1:]) for x in getattr(model, "inputs", None) or ()]
+
+
+def check_size(model, input_shape, name):
+    """Refuse a model that is made for another shape, or has several inputs.
+
+    Args:
+        model: a `keras.Model`.
+        input_shape: `(H, W, 3)`.
+        name: of the backbone, for the message.
+
+    Raises:
+        ValueError: if it is.
+    """
+    if not accepts(model, input_shape):
+        shapes = ", ".join(str(shape) for shape in _shapes(model))
+        raise ValueError(
+            f"`backbone` must have one input of shape {input_shape}, which is `image_size`. "
+            f"Received: backbone={name!r} with {shapes}"
+        )
+
+
+def at_size(model, input_shape):
+    """A model whose input has exactly this shape: the model, or one around it.
+
+    Args:
+        model: a `keras.Model` that accepts the shape.
+        input_shape: `(H, W, 3)`.
+    """
+    if _shapes(model) == [input_shape]:
+        return model
+    inputs = keras.Input(input_shape, name="image")
+    return keras.Model(inputs, model(inputs), name=model.name)
+
+
+def in_short(error):
+    """What an error of Keras says, in one line, without all the layers and their numbers.
+
+    Args:
+        error: an exception.
+    """
+    # A model in a model wraps what happened once for each.
+    reason = str(error).rsplit("Exception encountered: ", 1)[-1]
+    return textwrap.shorten(reason.split("Full object config")[0], 400, placeholder=" ...")
+
+
+def load_weights(model, weights, name):
+    """A backbone with the weights of a file.
+
+    Args:
+        model: a `keras.Model`.
+        weights: path of the file, or `None` to leave the model as it is.
+        name: of the backbone, for the message.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: if there is no such file, or it is not of this model.
+    """
+    if weights is None:
+        return model
+    received = f"Received: weights={str(weights)!r} with backbone={name!r}"
+    if not os.path.isfile(weights):
+        raise ValueError(
+            "`weights` must be None, or a weight file of the backbone that exists, such as a "
+            f".weights.h5. {received}"
+        )
+    try:
+        # Of a file of something else Keras warns for every layer.
+        with warnings.catch_warnings(record=True) as caught:
+            model.load_weights(str(weights))
+    # h5py and Keras have no error of their own for a file of something else.
+    except Exception as error:
+        raise ValueError(
+            "`weights` must be a weight file of the backbone. "
+            f"{received}, and Keras says: {in_short(error)}"
+        ) from error
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return model

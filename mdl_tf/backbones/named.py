@@ -1,0 +1,87 @@
+"""A backbone by name and the units of its input: this library's, Keras's, KerasHub's or your own.
+
+>>> backbone, preprocess = build("resnet50", (224, 224, 3), weights="imagenet")
+>>> model = embedding_model(backbone, preprocess, embedding_dim=128)
+"""
+
+import difflib
+
+from mdl_tf.backbones import applications, conv4, hub, inception_bn, own
+from mdl_tf.backbones.conv4 import Conv4
+from mdl_tf.backbones.features import Features
+from mdl_tf.backbones.fitting import load_weights
+from mdl_tf.backbones.inception_bn import InceptionBN
+
+OURS = ("inception_bn", "conv4", "none")
+
+
+def build(name, input_shape, weights=None):
+    """A backbone and its preprocessing, as `embedding_model` takes them.
+
+    Args:
+        name: `"inception_bn"`, `"conv4"`, or `"none"`, which hands features on;
+            a network of `keras.applications` in any case, with or without `_` and `-`, such as
+            `"resnet50"` or `"EfficientNetV2B0"`;
+            `"keras_hub:PRESET"`, any preset of KerasHub with an image backbone, by name or folder
+            (needs the package keras-hub);
+            `"module:function"`, a function of your own, called with `input_shape=(H, W, 3)`, that
+            returns a `keras.Model` which takes RGB in 0..255, or a pair of a model and its
+            preprocessing.
+        input_shape: `(H, W, 3)` in pixels; for `"none"` `(F,)`, numbers in a feature vector.
+        weights: `None` for random weights; `"imagenet"` for the published ones, which are fetched
+            once (with KerasHub those of the preset, whatever they were trained on); or the path of
+            a weight file of this backbone, such as a `.weights.h5` (not with KerasHub, where a
+            preset folder brings them). Defaults to `None`.
+
+    Returns:
+        A `keras.Model` from images `(B, H, W, 3)` to maps, tokens or features, and a function from
+        RGB in 0..255 to its units, in Keras operations, or `None` if it takes RGB in 0..255.
+
+    Raises:
+        ValueError: if there is no such backbone, or it cannot be built for that size with those
+            weights.
+    """
+    shape = tuple(input_shape)
+    if name == "none":
+        return _features(shape, weights), None
+    if len(shape) != 3 or shape[2] != 3 or not all(side and side > 0 for side in shape):
+        raise ValueError(
+            "`input_shape` must be `(H, W, 3)`, or `(F,)` with backbone='none'. "
+            f"Received: input_shape={input_shape} with backbone={name!r}"
+        )
+    if name == "inception_bn":
+        return InceptionBN(input_shape=shape, weights=weights), inception_bn.preprocess_input
+    if name == "conv4":
+        return load_weights(Conv4(shape), weights, name), conv4.preprocess_input
+    if hub.is_name(name):
+        return hub.build(name, shape, weights)
+    if own.is_name(name):
+        return own.build(name, shape, weights)
+    function = applications.find(str(name))
+    if function is None:
+        raise ValueError(_unknown(name))
+    return applications.build(function, name, shape, weights)
+
+
+def _features(shape, weights):
+    if len(shape) != 1:
+        raise ValueError(
+            "`input_shape` must be `(F,)` with backbone='none', which takes features. "
+            f"Received: input_shape={shape}"
+        )
+    if weights is not None:
+        raise ValueError(
+            f"`weights` must be None with backbone='none'. Received: weights={str(weights)!r}"
+        )
+    return Features(shape[0])
+
+
+def _unknown(name):
+    known = {applications.plain(known): known for known in (*OURS, *applications.names())}
+    near = difflib.get_close_matches(applications.plain(str(name)), known, 4)
+    hint = f" Did you mean {', '.join(known[plain] for plain in near)}?" if near else ""
+    return (
+        f"`backbone` must be {', '.join(OURS)}, a network of keras.applications such as resnet50, "
+        "keras_hub:PRESET, or module:function of your own."
+        f"{hint} Received: backbone={name!r}"
+    )

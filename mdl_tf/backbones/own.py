@@ -1,0 +1,123 @@
+"""A backbone of the user's own: a function of a module, by name."""
+
+import contextlib
+import importlib
+
+import keras
+
+from mdl_tf.backbones.fitting import at_size, check_size, in_short, load_weights
+
+
+def is_name(name):
+    """Whether a backbone is written as `module:function`.
+
+    Args:
+        name: of the backbone.
+    """
+    module, colon, function = str(name).partition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), function])
+
+
+def build(name, input_shape, weights):
+    """The model that a function of the user's own returns, and its preprocessing.
+
+    Args:
+        name: `"module:function"`.
+        input_shape: `(H, W, 3)`; the function is called with it.
+        weights: `None`, or the path of a `.weights.h5` file.
+
+    Returns:
+        A `keras.Model`, and a function from RGB in 0..255 to its units, or `None` if those are its
+        units.
+
+    Raises:
+        ValueError: if there is no such function, it fails, or its model is not for this size or
+            cannot be saved.
+    """
+    if weights == "imagenet":
+        raise ValueError(
+            "`weights` must be None or the path of a `.weights.h5` file with a backbone of your "
+            f"own, whose function knows where its weights are. Received: weights='imagenet' with "
+            f"backbone={name!r}"
+        )
+    function = _function(name)
+    with _told(name):
+        made = function(input_shape=input_shape)
+    model, preprocess = made if isinstance(made, tuple | list) and len(made) == 2 else (made, None)
+    if not isinstance(model, keras.Model) or not (preprocess is None or callable(preprocess)):
+        kinds = [type(part) for part in (made if isinstance(made, tuple | list) else [made])]
+        received = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
+        raise ValueError(
+            "`backbone` must name a function that returns a `keras.Model`, or a pair of a "
+            f"`keras.Model` and a function. Received: backbone={name!r}, which returns {received}"
+        )
+    check_size(model, input_shape, name)
+    with _told(name):
+        sized = at_size(model, input_shape)
+    load_weights(model, weights, name)
+    _check_saving(sized, preprocess, input_shape, name)
+    return sized, preprocess
+
+
+def import_layers(name):
+    """Import the module of a backbone, if it is there: Keras must know layers that it registers.
+
+    Args:
+        name: `"module:function"`; with another one nothing is done.
+    """
+    if is_name(name):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name.partition(":")[0])
+
+
+def _function(name):
+    module, _, function = name.partition(":")
+    try:
+        with _told(name, passes=ModuleNotFoundError):
+            found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(_failure(name, error)) from error
+        raise ValueError(
+            "`backbone` must name a module that is in the working folder or installed. "
+            f"Received: backbone={name!r}, and there is no module {error.name}"
+        ) from error
+    value = getattr(found, function, None)
+    if not callable(value):
+        # Another module of that name, which is installed, comes before one in the working folder.
+        place = getattr(found, "__file__", None) or module
+        has = f"of type {type(value).__name__}" if hasattr(found, function) else "not"
+        raise ValueError(
+            f"`backbone` must name a function of its module. Received: backbone={name!r}, and "
+            f"{function} is {has} in {place}"
+        )
+    return value
+
+
+@contextlib.contextmanager
+def _told(name, passes=()):
+    """Errors of the user's own code as one message; the traceback stays behind it."""
+    try:
+        yield
+    except passes:
+        raise
+    except Exception as error:
+        raise ValueError(_failure(name, error)) from error
+
+
+def _failure(name, error):
+    return f"`backbone` {name} failed with {type(error).__name__}: {error}"
+
+
+def _check_saving(model, preprocess, input_shape, name):
+    """What cannot be loaded again would be found out after training."""
+    with _told(name):
+        inputs = keras.Input(input_shape)
+        whole = keras.Model(inputs, model(preprocess(inputs) if preprocess else inputs))
+    try:
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(whole))
+    except Exception as error:
+        raise ValueError(
+            "`backbone` must be a model that can be saved and loaded again. "
+            f"Received: backbone={name!r}, and Keras says: {in_short(error)}"
+        ) from error
