@@ -129,8 +129,8 @@ def embed(model, images, *, progress=None):
 def load_model(path, *, compile=True):
     """Load a `.keras` file that holds parts of this library, also in a fresh process.
 
-    Of a run whose backbone is `module:function` that module is imported, too, since Keras must know
-    the layers that it registers.
+    If Keras does not know a class, and the run has a backbone `module:function`, that module is
+    imported, which registers its layers.
 
     Args:
         path: of the file, or of a run folder that holds `model.keras`.
@@ -140,7 +140,8 @@ def load_model(path, *, compile=True):
         A `keras.Model`.
 
     Raises:
-        ValueError: if there is no such file, or it holds a class that Keras does not know.
+        ValueError: if there is no such file, or it holds a class that Keras does not know, also
+            after the module of the backbone was imported, or that module cannot be.
     """
     path = Path(path)
     if path.is_dir():
@@ -150,14 +151,21 @@ def load_model(path, *, compile=True):
     # Keras finds a saved class only after its module is imported.
     for module in ("losses", "optimizers", "training_model"):
         importlib.import_module(f"mdl_tf.{module}")
-    own.import_layers(_backbone_of_run(path))
     try:
         return keras.saving.load_model(path, compile=compile)
     except TypeError as error:
-        raise ValueError(
+        backbone = _backbone_of_run(path)
+        unknown = (
             "`path` must hold a model whose classes Keras knows; import the module that registers "
             f"them first. Received: path={path}, and Keras says: {fitting.in_short(error)}"
-        ) from error
+        )
+    if not own.is_name(backbone):
+        raise ValueError(unknown)
+    own.import_layers(backbone)
+    try:
+        return keras.saving.load_model(path, compile=compile)
+    except TypeError as error:
+        raise ValueError(unknown) from error
 
 
 def _backbone_of_run(path):

@@ -15,6 +15,7 @@ import pytest
 from keras import layers, ops
 from keras.src.utils import file_utils
 
+import mdl_tf
 from mdl_tf import backbones
 from mdl_tf.backbones import applications, named
 from mdl_tf.embedding import embedding_model
@@ -268,6 +269,8 @@ OWN = {
     "unsaveable": "return keras.Model(i, keras.layers.Lambda(lambda x: x)(i))",
     "failing": "raise KeyError('no weights here')",
     "failing_units": "return keras.Model(i, i), lambda rgb: rgb.nothing",
+    "ending": "raise SystemExit(0)",
+    "talking": "raise ValueError('one line\\nand another')",
 }
 HEAD = """
 import keras
@@ -330,12 +333,14 @@ def test_weights_for_a_function_of_the_users_own(own, tmp_path):
     [
         (
             "not_there:build",
-            "`backbone` must name a module that is in the working folder or installed. "
+            "`backbone` must name a module that is in the working folder, below PYTHONPATH or "
+            "installed. "
             "Received: backbone='not_there:build', and there is no module not_there",
         ),
         (
             "own_backbones.sub:build",
-            "`backbone` must name a module that is in the working folder or installed. "
+            "`backbone` must name a module that is in the working folder, below PYTHONPATH or "
+            "installed. "
             "Received: backbone='own_backbones.sub:build', and there is no module "
             "own_backbones.sub",
         ),
@@ -355,6 +360,9 @@ def test_weights_for_a_function_of_the_users_own(own, tmp_path):
             "`backbone` own_backbones:failing failed with KeyError: 'no weights here'",
         ),
         ("own_backbones:failing_units", "failed with AttributeError: "),
+        ("own_backbones:ending", "`backbone` own_backbones:ending failed with SystemExit: 0"),
+        ("own_backbones:talking", "failed with ValueError: one line and another"),
+        ("own_backbones.py:build", "Write it without .py: own_backbones. Received: "),
         (
             "own_backbones:layer",
             "`backbone` must name a function that returns a `keras.Model`, or a pair of a "
@@ -385,6 +393,45 @@ def test_the_cause_stays_behind_the_message(own):
     with pytest.raises(ValueError) as raised:
         backbones.build("own_backbones:failing", (32, 32, 3))
     assert isinstance(raised.value.__cause__, KeyError)
+
+
+def saved_run(folder, function):
+    """A run folder as far as loading looks into it, with an own backbone in its model."""
+    backbone, preprocess = backbones.build(f"own_backbones:{function}", (32, 32, 3))
+    embedding_model(backbone, preprocess, 3).save(folder / "model.keras")
+    (folder / "config.json").write_text('{"backbone": "own_backbones:build"}', encoding="utf-8")
+
+
+def forget(module):
+    """As a fresh process, which has not imported the module."""
+    del sys.modules[module]
+    for name in [n for n in keras.saving.get_custom_objects() if n.endswith("Shift")]:
+        del keras.saving.get_custom_objects()[name]
+
+
+def test_loading_imports_the_module_of_a_run_only_for_its_layers(own, tmp_path):
+    saved_run(tmp_path, "any_size")
+    forget("own_backbones")
+    (tmp_path / "own_backbones.py").write_text("raise RuntimeError('broken since')\n")
+    assert mdl_tf.load_model(tmp_path).output_shape == (None, 3)
+    assert "own_backbones" not in sys.modules
+
+
+def test_loading_imports_the_module_of_a_run_for_its_layers(own, tmp_path):
+    saved_run(tmp_path, "build")
+    forget("own_backbones")
+    assert mdl_tf.load_model(tmp_path).output_shape == (None, 3)
+    forget("own_backbones")
+    (tmp_path / "own_backbones.py").write_text("raise RuntimeError('broken since')\n")
+    with pytest.raises(ValueError) as raised:
+        mdl_tf.load_model(tmp_path)
+    assert str(raised.value) == (
+        "`backbone` own_backbones:build failed with RuntimeError: broken since"
+    )
+    (tmp_path / "own_backbones.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(ValueError, match="in the working folder, below PYTHONPATH or installed"):
+        mdl_tf.load_model(tmp_path)
 
 
 # Scale and offset of the image converters.

@@ -428,6 +428,16 @@ NESTED = "its values are nested more than 100 deep, or in themselves"
         (one_tensor(size=(-1,)), NEGATIVE),
         (one_tensor(stride=(-1,), offset=5), NEGATIVE),
         (one_tensor(size=(2**40,), stride=(0,)), "its tensors are far larger than the file"),
+        # One tensor by reference, each time an array.
+        (
+            ordered(
+                (
+                    text("a"),
+                    b"](" + tensor(stored("0", 6)) + b"q\x09" + b"h\x09" * 120_000 + b"e",
+                )
+            ),
+            "its tensors are far larger than the file",
+        ),
         (
             one_tensor(size=(0, 2**40, 2**40), stride=(1, 1, 1)),
             "its tensors are far larger than the file",
@@ -454,7 +464,12 @@ NESTED = "its values are nested more than 100 deep, or in themselves"
             "its pickle describes a storage in two ways",
         ),
         (ordered((text("a"), b"N"), (text("a"), b"N")), "its pickle has a key twice"),
-        (ordered((b")", b"N")), "its pickle has a key that is neither text nor a number"),
+        (ordered((b")", b"N")), "its pickle has a key that is neither text nor a small integer"),
+        # Multiples of this have equal hashes.
+        (
+            b"}" + long(2**61 - 1) + b"Ns",
+            "its pickle has a key that is neither text nor a small integer",
+        ),
         (b"}q\x00" + text("a") + b"h\x00s", NESTED),
         (b"}" + text("a") + b"]" * 200 + b"a" * 199 + b"s", NESTED),
         (b"}h\x07", "its pickle uses values that it has not made"),

@@ -4,6 +4,7 @@ The files are those that PyTorch wrote (`golden/make_bn_inception_files.py`), re
 from the recipe of their numbers; the features are in `golden/inception_bn.npz`.
 """
 
+import concurrent.futures
 import functools
 import gzip
 import hashlib
@@ -12,13 +13,14 @@ import io
 import sys
 import tarfile
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mdl_tf import cli
-from mdl_tf.backbones import InceptionBN, torch_file, weights
+from mdl_tf.backbones import Conv4, InceptionBN, torch_file, weights
 from mdl_tf.backbones.convert import convert_weights
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -243,7 +245,7 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(
         ("bn_2_red_gamma", "MXNet's Inception-BN"),
         ("conv_5b_proj.weight", "MXNet's Inception-BN"),
         ("InceptionV2/Mixed_3b/Branch_0/Conv2d_0a_1x1/weights", "TF-slim's Inception v2"),
-        ("features.init_block.conv1.conv.weight", "pytorchcv's bninception"),
+        ("features.init_block.conv1.conv.weight", "a network of pytorchcv"),
         ("inception3a.branch1.conv.weight", "torchvision's GoogLeNet"),
         ("Mixed_5b.branch1x1.conv.weight", "Inception v3"),
     ],
@@ -280,7 +282,10 @@ def archive(member):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ((0x112).to_bytes(8, "little") + bytes(100), "MXNet's Inception-BN, whose pools"),
+        (
+            (0x112).to_bytes(8, "little") + bytes(100),
+            "a file of MXNet, perhaps of MXNet's Inception-BN, whose pools",
+        ),
         (
             bytes(100) + (0xDB4775248B80FB57).to_bytes(8, "little"),
             "a checkpoint of TensorFlow, perhaps of TF-slim's Inception v2",
@@ -308,6 +313,43 @@ def test_other_files_are_no_look_alikes(content, tmp_path, network):
     assert "Inception" not in str(raised.value)
 
 
+def test_a_small_archive_that_would_grow_is_looked_into_only_a_little(tmp_path, network):
+    path = tmp_path / "downloaded"
+    name = tarfile.TarInfo("long")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 300_000_000
+    path.write_bytes(gzip.compress(name.tobuf(tarfile.GNU_FORMAT) + bytes(10_000_000)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="compressed by gzip"):
+        weights.load(network, path)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_a_file_of_keras_under_another_name(tmp_path, network):
+    path = tmp_path / "mine.h5"
+    path.touch()
+    with pytest.raises(ValueError) as raised:
+        weights.load(network, path)
+    assert str(raised.value) == (
+        "`weights` must be a PyTorch file, or a file of Keras that is named NAME.weights.h5. "
+        f"Received: weights={str(path)!r}"
+    )
+
+
+def test_a_keras_file_with_nan_is_refused(tmp_path, network):
+    values = network.get_weights()
+    values[7] = np.full_like(values[7], np.nan)
+    network.set_weights(values)
+    path = tmp_path / "nan.weights.h5"
+    network.save_weights(path)
+    with pytest.raises(ValueError) as raised:
+        InceptionBN(input_shape=(32, 32, 3), weights=path)
+    assert str(raised.value) == (
+        f"`weights` must be finite. Received: weights={str(path)!r} with "
+        f"backbone='inception_bn', NaN or infinity in {network.weights[7].path}"
+    )
+
+
 @pytest.mark.parametrize("wrong", ["nowhere.pth", 5, ["a.pth"]])
 def test_weights_that_are_no_file(wrong):
     with pytest.raises(ValueError) as raised:
@@ -317,22 +359,17 @@ def test_weights_that_are_no_file(wrong):
     )
 
 
-def test_a_keras_file_of_another_network_changes_nothing(network, tmp_path):
-    from mdl_tf.backbones import Conv4
-
+def test_a_keras_file_of_another_network_is_refused(tmp_path):
     path = tmp_path / "conv4.weights.h5"
     Conv4().save_weights(path)
-    network.set_weights([np.full(w.shape, 0.5) for w in network.weights])
-    with pytest.raises(ValueError) as raised:
-        weights.load(network, path)
-    assert str(raised.value).startswith(
-        "`weights` must be a `.weights.h5` file of this network (414 arrays). "
-        f"Received: {path}; Keras says: "
-    )
-    assert all((w == 0.5).all() for w in network.get_weights())
-    path.write_bytes(b"no HDF5")
-    with pytest.raises(ValueError, match="must be a `.weights.h5` file of this network"):
-        weights.load(network, path)
+    for _ in range(2):
+        with pytest.raises(ValueError) as raised:
+            InceptionBN(input_shape=(32, 32, 3), weights=path)
+        assert str(raised.value).startswith(
+            "`weights` must be a weight file of the backbone. "
+            f"Received: weights={str(path)!r} with backbone='inception_bn', and Keras says: "
+        )
+        path.write_bytes(b"no HDF5")
 
 
 @pytest.fixture
@@ -367,7 +404,7 @@ def test_imagenet_is_fetched_checked_and_converted_once(source, golden, tmp_path
     first = InceptionBN(weights="imagenet", input_shape=(None, None, 3), pooling="avg")
     assert difference(first, golden, "224") <= TOLERANCE
     folder = tmp_path / "home" / "models"
-    assert {p.name for p in folder.iterdir()} == {"standin.pth", "standin_notop.weights.h5"}
+    assert {p.name for p in folder.iterdir()} == {"standin.pth", "standin_notop-1.weights.h5"}
     # From now on neither the server nor the fetched file is needed.
     (folder / "standin.pth").unlink()
     monkeypatch.setattr(torch_file, "read", None)
@@ -380,7 +417,7 @@ def test_imagenet_is_fetched_checked_and_converted_once(source, golden, tmp_path
 def test_a_damaged_conversion_is_made_again(source, golden, tmp_path):
     _, asked = source
     InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
-    converted = tmp_path / "home" / "models" / "standin_notop.weights.h5"
+    converted = tmp_path / "home" / "models" / "standin_notop-1.weights.h5"
     whole = converted.read_bytes()
     converted.write_bytes(whole[: len(whole) // 2])
     again = InceptionBN(weights="imagenet", input_shape=(None, None, 3), pooling="avg")
@@ -401,6 +438,31 @@ def test_imagenet_with_top_and_a_fetched_file_is_not_fetched_again(source, array
     assert str(raised.value) == (
         "`classes` must be 1000 for the top of weights='imagenet'. Received: classes=10"
     )
+
+
+def test_a_file_of_that_name_that_is_another_is_kept_and_refused(source, tmp_path):
+    _, asked = source
+    folder = tmp_path / "home" / "models"
+    folder.mkdir(parents=True)
+    (folder / "standin.pth").write_bytes(b"mine")
+    with pytest.raises(ValueError) as raised:
+        InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
+    assert str(raised.value) == (
+        f"`weights` 'imagenet' needs the file {folder / 'standin.pth'} to have the sha256 "
+        f"{weights.SHA256}: move this one away, and it is fetched. "
+        f"Received: a file with sha256 {hashlib.sha256(b'mine').hexdigest()}"
+    )
+    assert (folder / "standin.pth").read_bytes() == b"mine"
+    assert not asked
+
+
+def test_two_that_fetch_at_once_both_get_it(source, tmp_path, network):
+    folder = tmp_path / "home" / "models"
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: weights._fetch(folder), range(2)))
+    assert found == [folder / "standin.pth"] * 2
+    assert weights.sha256(found[0]) == weights.SHA256
+    assert [path.name for path in folder.iterdir()] == ["standin.pth"]
 
 
 def test_imagenet_that_is_another_file_is_refused(source, monkeypatch, tmp_path):

@@ -1,6 +1,5 @@
 """A PyTorch file of Inception-BN becomes a `.weights.h5` file of Keras."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +50,7 @@ def convert_weights(source, destination):
         )
     arrays = weights.read(source)
     top = arrays.get(f"{weights.TOP}.weight")
-    classes = None if top is None else len(top)
+    classes = len(top) if top is not None and top.ndim == 2 else None
     network = InceptionBN(
         include_top=top is not None, input_shape=(None, None, 3), classes=classes or 1
     )
@@ -63,5 +62,5 @@ def convert_weights(source, destination):
         raise ValueError(
             f"`destination` must be in a folder that can be written. Received: {error}"
         ) from error
-    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    sha256 = weights.sha256(source)
     return Converted(len(arrays), classes, sha256, sha256 == weights.SHA256)

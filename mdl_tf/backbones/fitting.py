@@ -3,8 +3,10 @@
 import os
 import textwrap
 import warnings
+from pathlib import Path
 
 import keras
+import numpy as np
 
 
 def accepts(model, input_shape):
@@ -81,12 +83,15 @@ def load_weights(model, weights, name):
         The same model.
 
     Raises:
-        ValueError: if there is no such file, or it is not of this model.
+        ValueError: if there is no such file, or it is not of this model, or has a number that is
+            not finite. The model may then hold a part of it.
     """
     if weights is None:
         return model
-    received = f"Received: weights={str(weights)!r} with backbone={name!r}"
-    if not os.path.isfile(weights):
+    is_path = isinstance(weights, str | os.PathLike)
+    path = Path(weights).expanduser() if is_path else None
+    received = f"Received: weights={str(path) if path else weights!r} with backbone={name!r}"
+    if path is None or not path.is_file():
         raise ValueError(
             "`weights` must be None, or a weight file of the backbone that exists, such as a "
             f".weights.h5. {received}"
@@ -94,7 +99,7 @@ def load_weights(model, weights, name):
     try:
         # Of a file of something else Keras warns for every layer.
         with warnings.catch_warnings(record=True) as caught:
-            model.load_weights(str(weights))
+            model.load_weights(str(path))
     # h5py and Keras have no error of their own for a file of something else.
     except Exception as error:
         raise ValueError(
@@ -103,4 +108,9 @@ def load_weights(model, weights, name):
         ) from error
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    for variable in model.weights:
+        if not np.isfinite(np.asarray(variable)).all():
+            raise ValueError(
+                f"`weights` must be finite. {received}, NaN or infinity in {variable.path}"
+            )
     return model

@@ -15,6 +15,8 @@ def is_name(name):
         name: of the backbone.
     """
     module, colon, function = str(name).partition(":")
+    if module == "keras_hub":
+        return False
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), function])
 
 
@@ -60,28 +62,35 @@ def build(name, input_shape, weights):
 
 
 def import_layers(name):
-    """Import the module of a backbone, if it is there: Keras must know layers that it registers.
+    """Import the module of a backbone: Keras must know the layers that it registers.
 
     Args:
-        name: `"module:function"`; with another one nothing is done.
+        name: `"module:function"`.
+
+    Raises:
+        ValueError: if there is no such module, or it fails.
     """
-    if is_name(name):
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(name.partition(":")[0])
+    _module(name)
+
+
+def _module(name):
+    module = name.partition(":")[0]
+    try:
+        with _told(name, passes=ModuleNotFoundError):
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(_failure(name, error)) from error
+        hint = f" Write it without .py: {module[:-3]}." if module.endswith(".py") else ""
+        raise ValueError(
+            "`backbone` must name a module that is in the working folder, below PYTHONPATH or "
+            f"installed.{hint} Received: backbone={name!r}, and there is no module {error.name}"
+        ) from error
 
 
 def _function(name):
     module, _, function = name.partition(":")
-    try:
-        with _told(name, passes=ModuleNotFoundError):
-            found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise ValueError(_failure(name, error)) from error
-        raise ValueError(
-            "`backbone` must name a module that is in the working folder or installed. "
-            f"Received: backbone={name!r}, and there is no module {error.name}"
-        ) from error
+    found = _module(name)
     value = getattr(found, function, None)
     if not callable(value):
         # Another module of that name, which is installed, comes before one in the working folder.
@@ -101,12 +110,13 @@ def _told(name, passes=()):
         yield
     except passes:
         raise
-    except Exception as error:
+    # A script that ends itself would end training with success and without a word.
+    except (Exception, SystemExit) as error:
         raise ValueError(_failure(name, error)) from error
 
 
 def _failure(name, error):
-    return f"`backbone` {name} failed with {type(error).__name__}: {error}"
+    return f"`backbone` {name} failed with {type(error).__name__}: {in_short(error)}"
 
 
 def _check_saving(model, preprocess, input_shape, name):

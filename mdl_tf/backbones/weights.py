@@ -1,14 +1,18 @@
 """Weight files of Inception-BN: the published one fetched, any one recognised, checked, loaded."""
 
 import contextlib
+import hashlib
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from mdl_tf.backbones import look_alikes, torch_file
+from mdl_tf.backbones.fitting import load_weights
+from mdl_tf.backbones.torch_file.messages import shown
 from mdl_tf.files import data_folder, replacing
 
 # Trained by Y. Xiong on ILSVRC 2012 with Caffe, ported by R. Cadene to PyTorch.
@@ -17,6 +21,7 @@ SHA256 = "52deb473314542a5c2f87e9e6f26f4ca42fe863d15f986414dbae8c2dfdd2353"
 CLASSES = 1000
 
 TOP = "last_linear"
+ORDER = 1  # of the layers, by which Keras's files go; another number if it ever changes
 
 
 def load(model, weights):
@@ -31,7 +36,8 @@ def load(model, weights):
             not fit; if `"imagenet"` cannot be fetched.
     """
     if weights == "imagenet":
-        return _load_published(model)
+        _load_published(model)
+        return
     path = Path(weights).expanduser() if isinstance(weights, str | os.PathLike) else None
     if path is None or not path.is_file():
         raise ValueError(
@@ -39,8 +45,14 @@ def load(model, weights):
             f"Received: weights={weights if path is None else str(weights)!r}"
         )
     if path.name.endswith(".weights.h5"):
-        return _load_keras(model, path)
-    assign(model, read(path), path)
+        load_weights(model, path, "inception_bn")
+    elif path.suffix in (".h5", ".hdf5", ".keras"):
+        raise ValueError(
+            "`weights` must be a PyTorch file, or a file of Keras that is named NAME.weights.h5. "
+            f"Received: weights={str(path)!r}"
+        )
+    else:
+        assign(model, read(path), path)
 
 
 def read(path):
@@ -58,14 +70,12 @@ def read(path):
     Raises:
         ValueError: if it is no such file, or one of a look-alike network.
     """
-    alike = look_alikes.of_file(path)
-    if alike:
-        raise _another_network(path, alike)
     try:
-        arrays = torch_file.read(path)
-    except ValueError as error:
+        alike = look_alikes.of_file(path)
+        arrays = {} if alike else torch_file.read(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"`weights`: {error}") from error
-    alike = look_alikes.of_names(arrays)
+    alike = alike or look_alikes.of_names(arrays)
     if alike:
         raise _another_network(path, alike)
     known = {}
@@ -76,7 +86,7 @@ def read(path):
             what = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
             raise ValueError(
                 "`weights` must be a file of a state dict: names of layers and arrays of floats "
-                f"alone. Received: {path}, with the {what} {name!r}"
+                f"alone. Received: {path}, with the {what} {shown(name)!r}"
             )
         is_norm = re.search(r"_bn\.\w+$", name)
         known[name] = array[0] if is_norm and array.ndim == 2 and len(array) == 1 else array
@@ -140,31 +150,17 @@ def _fitting(array, name, shape, path):
     return value
 
 
-def _load_keras(model, path):
-    """Load a file of Keras, with one clear error if that fails."""
-    before = model.get_weights()
-    try:
-        model.load_weights(str(path))
-    except Exception as error:
-        # Keras may have set some of the layers.
-        model.set_weights(before)
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"`weights` must be a `.weights.h5` file of this network ({len(before)} arrays). "
-            f"Received: {path}; Keras says: {reason[:300]}"
-        ) from error
-
-
 def _load_published(model):
     """Load ImageNet weights; the file is fetched and converted the first time."""
     top = model.layers[-1].name == TOP
     folder = data_folder() / "models"
-    name = Path(URL).stem + ("" if top else "_notop")
-    converted = folder / f"{name}.weights.h5"
+    part = "" if top else "_notop"
+    converted = folder / f"{Path(URL).stem}{part}-{ORDER}.weights.h5"
     if converted.is_file():
         # Else it is damaged, and converted again.
         with contextlib.suppress(ValueError):
-            return _load_keras(model, converted)
+            load_weights(model, converted, "inception_bn")
+            return
     path = _fetch(folder)
     assign(model, read(path), path)
     # Where the folder can only be read, the file is converted again next time.
@@ -173,25 +169,44 @@ def _load_published(model):
 
 
 def _fetch(folder):
-    name = Path(URL).name
+    path = folder / Path(URL).name
+    if path.is_file():
+        found = sha256(path)
+        if found != SHA256:
+            raise ValueError(
+                f"`weights` 'imagenet' needs the file {path} to have the sha256 {SHA256}: move "
+                f"this one away, and it is fetched. Received: a file with sha256 {found}"
+            )
+        return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(
-            keras.utils.get_file(
-                name,
+        # Apart until it is whole: another process may want it too, and Keras writes it in place.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as apart:
+            fetched = keras.utils.get_file(
+                path.name,
                 URL,
                 file_hash=SHA256,
                 hash_algorithm="sha256",
-                cache_dir=str(folder.parent),
-                cache_subdir=folder.name,
+                cache_dir=apart,
+                cache_subdir="",
             )
-        )
+            os.replace(fetched, path)
     except Exception as error:  # Keras raises it bare
         raise ValueError(
-            f"`weights` 'imagenet' needs {name} (45 MB, sha256 {SHA256}), which could not be "
+            f"`weights` 'imagenet' needs {path.name} (45 MB, sha256 {SHA256}), which could not be "
             f"fetched. Try again later, or put the file into {folder}, or give its path as "
             f"weights. Received: {error}"
         ) from error
+    return path
+
+
+def sha256(path):
+    """The SHA-256 of a file, hexadecimal.
+
+    Args:
+        path: of the file.
+    """
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _another_network(path, alike):
@@ -202,5 +217,5 @@ def _another_network(path, alike):
 
 
 def _some(names):
-    listed = ", ".join(names[:3])
+    listed = ", ".join(shown(name) for name in names[:3])
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed

@@ -13,7 +13,8 @@ ITEM_SIZES = {
 }
 
 _LARGEST = 2**63 - 1  # what PyTorch counts with
-_KEYS = (str, int, float, bool, type(None))
+_KEYS = (str, int, bool, type(None))
+_LARGEST_KEY = 1 << 32  # larger ones can be chosen to have equal hashes, and filling takes for ever
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,8 +57,8 @@ def fill_dict(target, items):
     if type(target) not in (dict, collections.OrderedDict):
         raise damaged("its pickle sets items of what is no dict")
     for key, value in items:
-        if type(key) not in _KEYS:
-            raise damaged("its pickle has a key that is neither text nor a number")
+        if type(key) not in _KEYS or (type(key) is int and abs(key) > _LARGEST_KEY):
+            raise damaged("its pickle has a key that is neither text nor a small integer")
         if key in target:
             raise damaged("its pickle has a key twice")
         target[key] = value

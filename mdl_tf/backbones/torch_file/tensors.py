@@ -19,6 +19,7 @@ _RESULTS = {**_TYPES, "BFloat16Storage": "f4", "BoolStorage": "?"}
 # A tensor may repeat its elements, so a small file could ask for any amount of memory.
 _FACTOR = 4
 _ALLOWANCE = 64 << 20  # bytes
+_ARRAY = 600  # bytes of an array beside its elements
 _DEEPEST = 100
 _DIMENSIONS = 32  # of NumPy 1
 _PLAIN = (str, bytes, int, float, bool, type(None))
@@ -84,7 +85,7 @@ class Arrays:
         _check_bounds(tensor)
         result = np.dtype(_RESULTS[tensor.storage.kind])
         # Sizes of 0 do not count: NumPy refuses shapes whose other sizes are beyond measure.
-        self._room -= math.prod(n for n in tensor.size if n) * result.itemsize
+        self._room -= math.prod(n for n in tensor.size if n) * result.itemsize + _ARRAY
         if self._room < 0:
             raise damaged("its tensors are far larger than the file")
         array = np.empty(tensor.size, result)
