@@ -357,7 +357,7 @@ def test_weights_for_a_function_of_the_users_own(own, tmp_path):
         ("own_backbones:number", "and number is of type int in /"),
         (
             "own_backbones:failing",
-            "`backbone` own_backbones:failing failed with KeyError: 'no weights here'",
+            "`backbone` own_backbones:failing failed with KeyError: 'no weights here' (/",
         ),
         ("own_backbones:failing_units", "failed with AttributeError: "),
         ("own_backbones:ending", "`backbone` own_backbones:ending failed with SystemExit: 0"),
@@ -426,7 +426,8 @@ def test_loading_imports_the_module_of_a_run_for_its_layers(own, tmp_path):
     with pytest.raises(ValueError) as raised:
         mdl_tf.load_model(tmp_path)
     assert str(raised.value) == (
-        "`backbone` own_backbones:build failed with RuntimeError: broken since"
+        "`backbone` own_backbones:build failed with RuntimeError: broken since "
+        f"({tmp_path / 'own_backbones.py'}, line 1)"
     )
     (tmp_path / "own_backbones.py").unlink()
     importlib.invalidate_caches()

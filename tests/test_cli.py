@@ -175,8 +175,10 @@ def test_a_backbone_in_the_working_folder(tmp_path):
 
     done = own("train", *small, "--backbone", "own_network:broken")
     assert done.returncode == 2
-    assert done.stderr == (
-        "mdl-tf: error: `backbone` own_network:broken failed with RuntimeError: no such layer\n"
+    assert re.fullmatch(
+        "mdl-tf: error: `backbone` own_network:broken failed with RuntimeError: no such layer "
+        r"\(\S+own_network\.py, line \d+\)\n",
+        done.stderr,
     )
 
 

@@ -125,7 +125,7 @@ def test_a_file_without_top_converts_without_top(arrays, tmp_path, monkeypatch):
     with pytest.raises(ValueError) as raised:
         InceptionBN(include_top=True, weights=source)
     assert str(raised.value) == (
-        "`weights` must hold the weights of Inception-BN. "
+        "`weights` must hold the weights of Inception-BN and nothing else. "
         f"Received: {source}, without last_linear.weight, last_linear.bias"
     )
 
@@ -133,13 +133,9 @@ def test_a_file_without_top_converts_without_top(arrays, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "destination", "message"),
     [
-        (
-            "nowhere.pth",
-            "x.weights.h5",
-            "`source` must be a PyTorch file of Inception-BN. Rec",
-        ),
+        ("nowhere.pth", "x.weights.h5", "`source` must be a file that exists. Received: source=n"),
         ("here.pth", "x.h5", "`destination` must end in .weights.h5. Received: destination=x.h5"),
-        ("here.weights.h5", "x.weights.h5", "`source` must be a PyTorch file of Inception-BN."),
+        ("here.weights.h5", "x.pth", "`source` must be a PyTorch file of Inception-BN, and comes"),
         ("here.pth", "x.weights.h5", "`path` must"),
         ("empty.pth", "x.weights.h5", "`path` must"),
     ],
@@ -177,19 +173,32 @@ def changed(**changes):
     [
         (
             changed(conv2_3x3__bias=None),
-            "`weights` must hold the weights of Inception-BN. Received: f.pth, without "
-            "conv2_3x3.bias",
+            "`weights` must hold the weights of Inception-BN and nothing else. Received: "
+            "f.pth, without conv2_3x3.bias",
         ),
         (
             lambda a: {n: v for n, v in a.items() if not n.startswith("inception_4")},
-            "`weights` must hold the weights of Inception-BN. Received: f.pth, without "
-            "inception_4a_double_3x3_reduce.weight, inception_4a_double_3x3_reduce.bias, "
+            "`weights` must hold the weights of Inception-BN and nothing else. Received: "
+            "f.pth, without inception_4a_double_3x3_reduce.weight, "
+            "inception_4a_double_3x3_reduce.bias, "
             "inception_4a_double_3x3_reduce_bn.weight and 195 more",
         ),
         (
             changed(fc__bias=lambda _: np.zeros(7, np.float32)),
-            "`weights` must hold nothing but the weights of Inception-BN. Received: f.pth, with "
-            "fc.bias",
+            "`weights` must hold the weights of Inception-BN and nothing else. Received: "
+            "f.pth, with fc.bias",
+        ),
+        (
+            lambda a: {f"module.{name}": value for name, value in a.items()},
+            "`weights` must hold the weights of Inception-BN and nothing else. Received: f.pth, "
+            "without conv1_7x7_s2.weight, conv1_7x7_s2.bias, conv1_7x7_s2_bn.weight and 411 more "
+            "and with module.conv1_7x7_s2.weight, module.conv1_7x7_s2.bias, "
+            "module.conv1_7x7_s2_bn.weight and 413 more",
+        ),
+        (
+            changed(state_dict=lambda _: {"a": 1}),
+            "`weights` must be a file of a state dict: names of layers and arrays of floats alone. "
+            "Received: f.pth, with the dict 'state_dict'; save that alone",
         ),
         (
             changed(inception_3a_3x3__weight=lambda a: a[:, :-1]),

@@ -36,9 +36,12 @@ def convert_weights(source, destination):
         ValueError: if the source is no such file or the destination cannot be written.
     """
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
-    if not source.is_file() or source.name.endswith(".weights.h5"):
+    if not source.is_file():
+        raise ValueError(f"`source` must be a file that exists. Received: source={source}")
+    if source.suffix in weights.KERAS_SUFFIXES:
         raise ValueError(
-            f"`source` must be a PyTorch file of Inception-BN. Received: source={source}"
+            "`source` must be a PyTorch file of Inception-BN, and comes before `destination`. "
+            f"Received: source={source}, a file of Keras"
         )
     if not destination.name.endswith(".weights.h5"):
         raise ValueError(

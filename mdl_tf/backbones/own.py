@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib
+import traceback
+from pathlib import Path
 
 import keras
 
@@ -116,7 +118,11 @@ def _told(name, passes=()):
 
 
 def _failure(name, error):
-    return f"`backbone` {name} failed with {type(error).__name__}: {in_short(error)}"
+    module = name.partition(":")[0].rpartition(".")[2]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).stem == module]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"`backbone` {name} failed with {type(error).__name__}: {in_short(error)}{place}"
 
 
 def _check_saving(model, preprocess, input_shape, name):

@@ -21,6 +21,7 @@ SHA256 = "52deb473314542a5c2f87e9e6f26f4ca42fe863d15f986414dbae8c2dfdd2353"
 CLASSES = 1000
 
 TOP = "last_linear"
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 ORDER = 1  # of the layers, by which Keras's files go; another number if it ever changes
 
 
@@ -46,7 +47,7 @@ def load(model, weights):
         )
     if path.name.endswith(".weights.h5"):
         load_weights(model, path, "inception_bn")
-    elif path.suffix in (".h5", ".hdf5", ".keras"):
+    elif path.suffix in KERAS_SUFFIXES:
         raise ValueError(
             "`weights` must be a PyTorch file, or a file of Keras that is named NAME.weights.h5. "
             f"Received: weights={str(path)!r}"
@@ -84,9 +85,10 @@ def read(path):
             continue
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             what = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
+            hint = "; save that alone" if isinstance(array, dict) else ""
             raise ValueError(
                 "`weights` must be a file of a state dict: names of layers and arrays of floats "
-                f"alone. Received: {path}, with the {what} {shown(name)!r}"
+                f"alone. Received: {path}, with the {what} {shown(name)!r}{hint}"
             )
         is_norm = re.search(r"_bn\.\w+$", name)
         known[name] = array[0] if is_norm and array.ndim == 2 and len(array) == 1 else array
@@ -110,12 +112,13 @@ def assign(model, arrays, path):
     missing = [name for name in names if name not in arrays]
     known = {*names, f"{TOP}.weight", f"{TOP}.bias"}
     extra = [name for name in arrays if name not in known]
-    for found, words in ((missing, "must hold"), (extra, "must hold nothing but")):
-        if found:
-            raise ValueError(
-                f"`weights` {words} the weights of Inception-BN. Received: {path}, "
-                f"{'without' if found is missing else 'with'} {_some(found)}"
-            )
+    if missing or extra:
+        parts = [f"without {_some(missing)}"] if missing else []
+        parts += [f"with {_some(extra)}"] if extra else []
+        raise ValueError(
+            f"`weights` must hold the weights of Inception-BN and nothing else. Received: {path}, "
+            f"{' and '.join(parts)}"
+        )
     values = {}
     for layer_name, group in wanted.items():
         shapes = [tuple(w.shape) for w in model.get_layer(layer_name).weights]

@@ -83,7 +83,7 @@ def run(args):
             )
         # The run may be resumed or evaluated from another folder.
         settings["data_dir"] = absolute(settings.get("data_dir"))
-        if settings.get("weights") != "imagenet":
+        if (settings.get("weights") or "").lower() != "imagenet":
             settings["weights"] = absolute(settings.get("weights"))
         config = TrainConfig.from_dict(settings)
         run = Run.create(config, args.runs_dir, args.name)
