@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mdl_tf.backbones import weights
 from mdl_tf.backbones.convert import convert_weights
 
 sys.path.insert(0, str(Path(__file__).with_name("golden")))
@@ -61,7 +62,8 @@ def fetched(folder):
     kept = folder / "home" / "models"
     kept.mkdir(parents=True)
     convert_weights(
-        folder / "bn_inception-52deb4733.pth", kept / "bn_inception-52deb4733_notop.weights.h5"
+        folder / "bn_inception-52deb4733.pth",
+        kept / f"bn_inception-52deb4733_notop-{weights.ORDER}.weights.h5",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MDL_TF_HOME", str(folder / "home"))
