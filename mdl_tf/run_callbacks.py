@@ -38,6 +38,8 @@ class RunCheckpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         # Keras's callbacks have reset themselves by now: this one comes last.
         if self._state and self._early_stopping:
+            # Keras 3.6 forgets the best value when it first looks for this.
+            self._early_stopping.monitor_op = keras.ops.greater
             self._early_stopping.best = self._state["best"]
             self._early_stopping.wait = self._state["wait"]
         if self._state and self._retrieval_metrics:
