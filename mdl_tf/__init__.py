@@ -21,6 +21,7 @@ The map of the library, in the order in which data passes through it:
     search    search        a folder -> vectors (N, D); an image -> the nearest of them
 
     around    config      every setting of a run, to and from JSON
+              setting     one of them: what it may be
               assemble    config -> model, loss, optimizer
               evaluation  a whole set of images -> metrics
               runs, run_callbacks, progress, plots, report
@@ -67,6 +68,7 @@ _PARTS = (
     "run_callbacks",
     "runs",
     "search",
+    "setting",
     "train",
     "training_model",
 )

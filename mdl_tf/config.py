@@ -2,38 +2,9 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be: the message names the field, the rule and the value received."""
-
-
-def _field(
-    default,
-    help,
-    *,
-    choices=None,
-    prefix=None,
-    least=None,
-    above=None,
-    below=None,
-    optional=False,
-):
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "prefix": prefix,
-        "least": least,
-        "above": above,
-        "below": below,
-        "optional": optional,
-    }
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
+from mdl_tf.setting import ConfigError, check, setting
 
 # Those of `mdl_tf.losses.LOSSES`, which is not light.
 LOSSES = (
@@ -61,84 +32,84 @@ class TrainConfig:
         ConfigError: at construction, for a value that is not allowed.
     """
 
-    dataset: str = _field(
+    dataset: str = setting(
         "glyphs", "what to train on (`mdl-tf datasets`)", choices=DATASETS, prefix=TFDS_PREFIX
     )
-    data_dir: str | None = _field(
+    data_dir: str | None = setting(
         None, "folder or file of the data; else where drawn images are cached", optional=True
     )
-    crop_to_box: bool = _field(False, "cut images to the data set's bounding boxes")
-    on_corrupt: str = _field(
+    crop_to_box: bool = setting(False, "cut images to the data set's bounding boxes")
+    on_corrupt: str = setting(
         "error", "files that cannot be used: stop, or leave out", choices=("error", "skip")
     )
-    cache: str = _field(
+    cache: str = setting(
         "none",
         "keep images decoded and resized, in memory or on disk",
         choices=("none", "ram", "disk"),
     )
-    validation: float = _field(
+    validation: float = setting(
         0.1, "share of the training classes held out for validation", least=0, below=1
     )
-    backbone: str = _field(
+    backbone: str = setting(
         "inception_bn",
         "network: inception_bn or conv4; one of keras.applications, such as resnet50; "
         "keras_hub:PRESET, of KerasHub; module:function of your own; none: train the embedding "
         "layer alone on features (npz)",
     )
-    weights: str | None = _field(
+    weights: str | None = setting(
         None,
         "weights of the network to begin with: imagenet (published ones), or a weight file of it; "
         "else random",
         optional=True,
     )
-    image_size: int = _field(64, "height and width that the network sees", least=16)
-    embedding_dim: int = _field(64, "numbers in an embedding", least=1)
-    pooling: str = _field("avg", "how maps become features", choices=("avg", "max"))
-    l2_normalize: bool = _field(True, "scale embeddings to unit length")
-    loss: str = _field("margin_discriminate", "loss", choices=LOSSES)
-    loss_args: dict = _field({}, "settings of the loss as JSON, such as '{\"margin\": 0.1}'")
-    classes_per_batch: int = _field(32, "P, classes in a batch", least=2)
-    images_per_class: int = _field(4, "K, images of each class in a batch", least=2)
-    short_classes: str = _field(
+    image_size: int = setting(64, "height and width that the network sees", least=16)
+    embedding_dim: int = setting(64, "numbers in an embedding", least=1)
+    pooling: str = setting("avg", "how maps become features", choices=("avg", "max"))
+    l2_normalize: bool = setting(True, "scale embeddings to unit length")
+    loss: str = setting("margin_discriminate", "loss", choices=LOSSES)
+    loss_args: dict = setting({}, "settings of the loss as JSON, such as '{\"margin\": 0.1}'")
+    classes_per_batch: int = setting(32, "P, classes in a batch", least=2)
+    images_per_class: int = setting(4, "K, images of each class in a batch", least=2)
+    short_classes: str = setting(
         "error", "classes with fewer than K images", choices=("error", "drop", "repeat")
     )
-    augment: str = _field(
+    augment: str = setting(
         "none",
         "augmentation: of the paper (crop of 256, mirror) or of today's losses (resized crop, "
         "mirror)",
         choices=("none", "flip", "paper", "modern"),
     )
-    epochs: int = _field(8, "rounds of training, each followed by validation", least=1)
-    steps_per_epoch: int = _field(45, "batches in an epoch", least=1)
-    optimizer: str = _field("adam", "optimizer", choices=("adam", "sgd"))
-    learning_rate: float = _field(3e-3, "highest learning rate", above=0)
-    learning_rate_factors: dict = _field(
+    epochs: int = setting(8, "rounds of training, each followed by validation", least=1)
+    steps_per_epoch: int = setting(45, "batches in an epoch", least=1)
+    optimizer: str = setting("adam", "optimizer", choices=("adam", "sgd"))
+    learning_rate: float = setting(3e-3, "highest learning rate", above=0)
+    learning_rate_factors: dict = setting(
         {},
         "factors on it for layers or weights by name, as JSON, such as '{\"proxies\": 10}' or "
         "'{\"embedding\": 10}'",
     )
-    schedule: str = _field(
+    schedule: str = setting(
         "cosine",
         "learning rate over the run, after a short warm-up",
         choices=("constant", "cosine"),
     )
-    patience: int = _field(
+    patience: int = setting(
         0, "stop after so many epochs without a better val_recall_at_1; 0: never", least=0
     )
-    policy: str = _field(
+    policy: str = setting(
         "float32", "Keras precision", choices=("float32", "mixed_bfloat16", "mixed_float16")
     )
-    jit: bool = _field(False, "compile with XLA")
-    clustering: bool = _field(True, "NMI and F1 of k-means in the final report")
-    tensorboard: bool = _field(True, "write TensorBoard logs into the run folder")
-    repeatable: bool = _field(
+    jit: bool = setting(False, "compile with XLA")
+    clustering: bool = setting(True, "NMI and F1 of k-means in the final report")
+    tensorboard: bool = setting(True, "write TensorBoard logs into the run folder")
+    repeatable: bool = setting(
         False, "same seed, same history on a CPU to the last bit, also of inception_bn; slower"
     )
-    seed: int = _field(0, "of weights, batches, augmentation and k-means", least=0, below=2**32)
+    seed: int = setting(0, "of weights, batches, augmentation and k-means", least=0, below=2**32)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = _checked(field, getattr(self, field.name))
+            value = check(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         if self.dataset in DATA_DIRS and self.data_dir is None:
             raise ConfigError(
@@ -169,7 +140,7 @@ class TrainConfig:
         Raises:
             ConfigError: if it is not allowed.
         """
-        return _checked(next(f for f in dataclasses.fields(cls) if f.name == name), value)
+        return check(next(f for f in dataclasses.fields(cls) if f.name == name), value)
 
     def to_dict(self):
         return dataclasses.asdict(self)
@@ -208,46 +179,3 @@ class TrainConfig:
         except json.JSONDecodeError as error:
             raise ConfigError(f"`config` must be JSON. Received: {path}, {error}") from error
         return cls.from_dict(settings)
-
-
-_KINDS = {
-    bool: bool,
-    dict: dict,
-    float: (int, float),
-    int: int,
-    str: str,
-    str | None: str,
-}
-
-
-def _checked(field, value):
-    """The value of a field, as its type; `ConfigError` if it is not allowed."""
-    rules = field.metadata
-    if value is None and rules["optional"]:
-        return None
-    kind = _KINDS[field.type]
-    # True is an int to Python, not to a user.
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    allowed = []
-    if rules["choices"]:
-        prefix = rules["prefix"]
-        names = [*rules["choices"], *([f"{prefix}NAME"] if prefix else [])]
-        allowed.append("one of " + ", ".join(names))
-        begins = prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix
-        fits = fits and (value in rules["choices"] or bool(begins))
-    else:
-        names = {str: "text", int: "an integer", bool: "true or false", dict: "a JSON object"}
-        allowed.append(names.get(kind, "a number"))
-    for rule, words, holds in (
-        ("least", "at least", lambda bound: value >= bound),
-        ("above", "above", lambda bound: value > bound),
-        ("below", "below", lambda bound: value < bound),
-    ):
-        if rules[rule] is not None:
-            allowed.append(f"{words} {rules[rule]}")
-            fits = fits and math.isfinite(value) and holds(rules[rule])
-    if not fits:
-        raise ConfigError(
-            f"`{field.name}` must be {', '.join(allowed)}. Received: {field.name}={value!r}"
-        )
-    return float(value) if kind == (int, float) else value

@@ -19,7 +19,7 @@ ALLOWED = {
     "browse": {"image_file", "plots"},
     "callbacks": {"embedding", "metrics", "retrieval"},
     "cli": {"cli", "config"},
-    "config": set(),
+    "config": {"setting"},
     "datasets": {"datasets", "files", "image_file"},
     "distances": set(),
     "assemble": {"backbones", "config", "embedding", "losses", "optimizers", "training_model"},
@@ -60,6 +60,7 @@ ALLOWED = {
         ),
         *("progress", "report", "run_callbacks"),
     },
+    "setting": set(),
     "training_model": set(),
 }
 # Never loaded by these, directly or by way of others.
