@@ -11,6 +11,7 @@ The map of the library, in the order in which data passes through it:
               losses        -> (B,) per anchor; its mean is the loss
               training_model    an embedder with a loss that has weights of its own
               optimizers        a learning-rate factor for some layers
+              batch_norm        trained, frozen, or with its running statistics only
 
     evaluate  batches       every image once, in order
               embedding     embed(model, images) -> embeddings (N, D), labels (N,)
@@ -23,6 +24,7 @@ The map of the library, in the order in which data passes through it:
     around    config      every setting of a run, to and from JSON
               setting     one of them: what it may be
               assemble    config -> model, loss, optimizer
+              trainable   which layers learn, and put back as it was
               evaluation  a whole set of images -> metrics
               runs, run_callbacks, progress, plots, report
               browse      a data set -> a contact sheet
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 _PARTS = (
     "assemble",
     "backbones",
+    "batch_norm",
     "batches",
     "browse",
     "callbacks",
@@ -70,6 +73,7 @@ _PARTS = (
     "search",
     "setting",
     "train",
+    "trainable",
     "training_model",
 )
 

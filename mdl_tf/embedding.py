@@ -12,10 +12,9 @@ from keras import layers
 from mdl_tf.backbones import fitting, own
 
 # By the rank of what a backbone gives: tokens (B, T, c), maps (B, h, w, c).
-POOLINGS = {
-    "avg": {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D},
-    "max": {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D},
-}
+_MEAN = {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D}
+_LARGEST = {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D}
+POOLINGS = {"avg": (_MEAN,), "max": (_LARGEST,), "both": (_MEAN, _LARGEST)}
 
 
 def embedding_model(
@@ -39,8 +38,8 @@ def embedding_model(
             operations, such as `preprocess_input` of the backbone's file. Defaults to `None`, the
             backbone takes RGB in 0..255.
         embedding_dim: D, at least 1. Defaults to `64`.
-        pooling: `"avg"` or `"max"`, over the maps or over all tokens; not used if the backbone ends
-            in features. Defaults to `"avg"`.
+        pooling: `"avg"`, `"max"`, or `"both"`, the sum of the two (Proxy-Anchor), over the maps or
+            over all tokens; not used if the backbone ends in features. Defaults to `"avg"`.
         l2_normalize: whether embeddings are scaled to unit length. Defaults to `True`.
         name: name of the model. Defaults to `"embedder"`.
 
@@ -65,11 +64,19 @@ def embedding_model(
     # Also out of a dict or a list of one.
     [x] = keras.tree.flatten(backbone(x))
     if len(after) > 2:
-        x = POOLINGS[pooling][len(after)](name="pooling")(x)
+        x = _pooled(x, POOLINGS[pooling], len(after))
     x = layers.Dense(embedding_dim, dtype="float32", name="embedding")(x)
     if l2_normalize:
         x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
     return keras.Model(inputs, x, name=name)
+
+
+def _pooled(x, poolings, rank):
+    """(B, T, c) or (B, h, w, c) -> (B, c), the sum of one or two poolings."""
+    if len(poolings) == 1:
+        return poolings[0][rank](name="pooling")(x)
+    parts = [kind[rank](name=f"pooling_{i}")(x) for i, kind in enumerate(poolings, 1)]
+    return layers.Add(name="pooling")(parts)
 
 
 def _ends(backbone):
@@ -149,7 +156,7 @@ def load_model(path, *, compile=True):
     if not path.is_file():
         raise ValueError(f"`path` must be a `.keras` file that exists. Received: path={path}")
     # Keras finds a saved class only after its module is imported.
-    for module in ("losses", "optimizers", "training_model"):
+    for module in ("batch_norm", "losses", "optimizers", "training_model"):
         importlib.import_module(f"mdl_tf.{module}")
     try:
         return keras.saving.load_model(path, compile=compile)

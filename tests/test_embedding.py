@@ -106,22 +106,30 @@ def test_embeddings_are_unit_vectors_unless_told_otherwise():
     assert raw.shape == (4, 5)
 
 
+def mean_and_max(features, axis):
+    return features.mean(axis) + features.max(axis)
+
+
 def test_poolings_differ_and_features_need_none():
     x = pictures(2, 32)
     backbone = Conv4((32, 32, 3), 8)
     average = embedding_model(backbone, None, 5, l2_normalize=False)
     largest = embedding_model(backbone, None, 5, pooling="max", l2_normalize=False)
-    largest.set_weights(average.get_weights())
+    both = embedding_model(backbone, None, 5, pooling="both", l2_normalize=False)
+    for model in (largest, both):
+        model.set_weights(average.get_weights())
     features = np.asarray(backbone(x))
     kernel, bias = average.get_layer("embedding").get_weights()
     np.testing.assert_allclose(average(x), features.mean((1, 2)) @ kernel + bias, atol=1e-5)
     np.testing.assert_allclose(largest(x), features.max((1, 2)) @ kernel + bias, atol=1e-5)
+    summed = mean_and_max(features, (1, 2))
+    np.testing.assert_allclose(both(x), summed @ kernel + bias, rtol=1e-4, atol=1e-5)
 
 
 def test_tokens_are_pooled_over_all_of_them():
     tokens = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Reshape((16, 12))])
     x = pictures(2, 8)
-    for pooling, features in (("avg", np.mean), ("max", np.max)):
+    for pooling, features in (("avg", np.mean), ("max", np.max), ("both", mean_and_max)):
         model = embedding_model(tokens, None, 5, pooling=pooling, l2_normalize=False)
         kernel, bias = model.get_layer("embedding").get_weights()
         expected = features(x.reshape(2, 16, 12), axis=1) @ kernel + bias
@@ -144,7 +152,10 @@ def test_head_stays_in_float32(policy):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pooling": "sum"}, "`pooling` must be one of ('avg', 'max'). Received: pooling='sum'"),
+        (
+            {"pooling": "sum"},
+            "`pooling` must be one of ('avg', 'max', 'both'). Received: pooling='sum'",
+        ),
         ({"embedding_dim": 0}, "`embedding_dim` must be an integer, at least 1."),
     ],
 )

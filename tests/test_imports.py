@@ -15,6 +15,7 @@ PACKAGE = Path(mdl_tf.__file__).parent
 ALLOWED = {
     "__init__": set(),
     "backbones": {"backbones", "files"},
+    "batch_norm": set(),
     "batches": {"image_cache", "images", "plan"},
     "browse": {"image_file", "plots"},
     "callbacks": {"embedding", "metrics", "retrieval"},
@@ -61,6 +62,7 @@ ALLOWED = {
         *("progress", "report", "run_callbacks"),
     },
     "setting": set(),
+    "trainable": set(),
     "training_model": set(),
 }
 # Never loaded by these, directly or by way of others.

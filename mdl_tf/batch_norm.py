@@ -1,0 +1,72 @@
+"""Batch normalisation while fine-tuning: trained, frozen, or with running statistics only.
+
+A batch of metric learning holds few classes with several images each, so its mean and variance are
+not those of the data; published fine-tuning recipes keep the statistics of the pretrained network.
+
+>>> set_batch_norm(model, "frozen")
+>>> model.compile(optimizer="adam", loss=MarginDiscriminateLoss())
+"""
+
+import keras
+
+MODES = ("train", "frozen", "statistics")
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class FixedStatistics(keras.layers.BatchNormalization):
+    """Batch normalisation by its running statistics, in training, too; scale and shift learn.
+
+    In Keras 3 `backbone(x, training=False)` does not do that: `fit` says `training=True` to every
+    layer again.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False, mask=mask)
+
+
+def set_batch_norm(model, mode):
+    """Choose what every batch normalisation of a model does in training, at any depth.
+
+    The layers that are there are changed, not replaced by others: inside a layer of somebody's own
+    no clone of a model would reach them, and weights, names and the model's graph stay. Call it
+    before `compile`; a model that is compiled trains on as it was until it is compiled again.
+
+    Keras stores with a model what layers are directly in it or in a model inside it. What is inside
+    a layer of your own is built by that layer when the model is loaded, so call this again then;
+    a resumed run does.
+
+    Args:
+        model: a `keras.Model`, or any layer that holds others.
+        mode: `"frozen"`: running statistics, and nothing of the layer changes (`trainable=False`);
+            `"statistics"`: running statistics that do not change, while scale and shift learn,
+            unless the layer is frozen; loading the model then needs `mdl_tf.load_model`;
+            `"train"`: as Keras has it, statistics of the batch, which undoes `"statistics"`; a
+            layer that is frozen stays so.
+
+    Raises:
+        ValueError: if `mode` is none of these, the model has no batch normalisation to freeze, or
+            for `"statistics"` one of another class than Keras's own.
+    """
+    if mode not in MODES:
+        raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+    stock = keras.layers.BatchNormalization
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, stock)]
+    if not found and mode != "train":
+        raise ValueError(
+            "`mode` must be 'train' for a model without batch normalisation. "
+            f"Received: mode={mode!r} for model {model.name!r}"
+        )
+    if mode == "frozen":
+        for layer in found:
+            layer.trainable = False
+        return
+    foreign = [layer for layer in found if type(layer) not in (stock, FixedStatistics)]
+    if foreign and mode == "statistics":
+        kind = type(foreign[0])
+        raise ValueError(
+            "`mode` may be 'statistics' only for keras.layers.BatchNormalization itself. "
+            f"Received: a layer {foreign[0].name!r} of {kind.__module__}.{kind.__qualname__}"
+        )
+    for layer in found:
+        if layer not in foreign:
+            layer.__class__ = FixedStatistics if mode == "statistics" else stock
