@@ -24,6 +24,7 @@ The map of the library, in the order in which data passes through it:
     around    config      every setting of a run, to and from JSON
               setting     one of them: what it may be
               assemble    config -> model, loss, optimizer
+              phases      a warm-up with the network frozen, and then the rest
               trainable   which layers learn, and put back as it was
               evaluation  a whole set of images -> metrics
               runs, run_callbacks, progress, plots, report
@@ -63,6 +64,7 @@ _PARTS = (
     "metrics",
     "optimizers",
     "pairs",
+    "phases",
     "plan",
     "plots",
     "progress",

@@ -5,12 +5,19 @@ import inspect
 import keras
 
 from mdl_tf import backbones, optimizers
+from mdl_tf.batch_norm import set_batch_norm
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embedding_model
 from mdl_tf.losses import LOSSES
 from mdl_tf.training_model import MetricModel
 
-WARM_UP = 0.05  # of all steps
+RISE = 0.05  # of all steps, in which the rate of the cosine schedule rises
+OPTIMIZERS = {
+    "adam": optimizers.Adam,
+    "adamw": optimizers.AdamW,
+    "rmsprop": optimizers.RMSprop,
+    "sgd": optimizers.SGD,
+}
 
 
 def build_model(config, feature_size=None):
@@ -22,14 +29,14 @@ def build_model(config, feature_size=None):
             `None`, a data set of images.
 
     Raises:
-        ConfigError: if there is no such backbone, or it cannot be built for that size with those
-            weights.
+        ConfigError: if there is no such backbone, it cannot be built for that size with those
+            weights, or has no batch normalisation as `batch_norm` wants it.
     """
     size = config.image_size
     shape = (size, size, 3) if feature_size is None else (feature_size,)
     try:
         backbone, preprocess = backbones.build(config.backbone, shape, config.weights)
-        return embedding_model(
+        model = embedding_model(
             backbone,
             preprocess,
             embedding_dim=config.embedding_dim,
@@ -38,6 +45,13 @@ def build_model(config, feature_size=None):
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    # Not with "train", which would undo what a backbone of the user's own has chosen.
+    if config.batch_norm != "train":
+        try:
+            set_batch_norm(model, config.batch_norm)
+        except ValueError as error:
+            raise ConfigError(f"`batch_norm` with backbone={config.backbone!r}: {error}") from error
+    return model
 
 
 def build_loss(config, num_classes):
@@ -90,27 +104,69 @@ def build_training_model(config, num_classes, embedder):
         ValueError: if `learning_rate_factors` name no layer.
     """
     loss = build_loss(config, num_classes)
-    if loss.has_weights:
-        model = MetricModel(embedder, loss)
-        model.compile(build_optimizer(config), jit_compile=config.jit)
-    else:
-        model = embedder
-        model.compile(build_optimizer(config), loss=loss, jit_compile=config.jit)
-    # Now and not at the first step, so that a name that fits no layer is refused at once.
-    model.optimizer.build(model.trainable_variables)
+    model = MetricModel(embedder, loss) if loss.has_weights else embedder
+    compile_model(config, model, loss)
     return model
 
 
-def build_optimizer(config):
-    """The optimizer of a `TrainConfig` with its learning-rate schedule."""
-    rate = config.learning_rate
-    if config.schedule == "cosine":
+def compile_model(config, model, loss, *, first_step=0, only_trained=False):
+    """Compile what `fit` trains with a new optimizer, for what learns in it now.
+
+    Args:
+        config: the `TrainConfig`.
+        model: the embedder, or a `MetricModel` around it.
+        loss: the loss; a `MetricModel` has its own.
+        first_step: the step of the run at which the optimizer begins. Defaults to `0`.
+        only_trained: whether `learning_rate_factors` may name what does not learn now. Defaults to
+            `False`.
+
+    Raises:
+        ValueError: if `learning_rate_factors` name no layer.
+    """
+    optimizer = build_optimizer(config, first_step=first_step)
+    variables = model.trainable_variables
+    if only_trained:
+        optimizer.learning_rate_factors = {
+            name: factor
+            for name, factor in optimizer.learning_rate_factors.items()
+            if any(optimizers.is_part(name, variable) for variable in variables)
+        }
+    own = {} if isinstance(model, MetricModel) else {"loss": loss}
+    model.compile(optimizer, jit_compile=config.jit, **own)
+    # Now and not at the first step, so that a name that fits no layer is refused at once.
+    model.optimizer.build(variables)
+
+
+def build_optimizer(config, *, first_step=0):
+    """The optimizer of a `TrainConfig` with its learning-rate schedule.
+
+    Args:
+        config: the `TrainConfig`.
+        first_step: the step of the run at which it begins. Defaults to `0`.
+    """
+    options = {"global_clipnorm": config.clip_norm}
+    if config.optimizer in ("rmsprop", "sgd"):
+        options["momentum"] = config.momentum
+    # AdamW has a default of its own, which None is not.
+    if config.weight_decay is not None:
+        options["weight_decay"] = config.weight_decay
+    return OPTIMIZERS[config.optimizer](
+        _rate(config, first_step), learning_rate_factors=config.learning_rate_factors, **options
+    )
+
+
+def _rate(config, first_step):
+    """The learning rate of a `TrainConfig`: a number, or a schedule over the steps."""
+    schedules, rate = keras.optimizers.schedules, config.learning_rate
+    if config.schedule == "constant":
+        return rate
+    if config.schedule == "step":
+        each = config.decay_epochs * config.steps_per_epoch
+        schedule = schedules.ExponentialDecay(rate, each, config.decay_factor, staircase=True)
+    else:
         steps = config.epochs * config.steps_per_epoch
-        warm_up = max(1, round(WARM_UP * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warm_up), alpha=0.01, warmup_target=rate, warmup_steps=warm_up
+        rise = max(1, round(RISE * steps))
+        schedule = schedules.CosineDecay(
+            0.0, max(1, steps - rise), alpha=0.01, warmup_target=rate, warmup_steps=rise
         )
-    factors = config.learning_rate_factors
-    if config.optimizer == "sgd":
-        return optimizers.SGD(rate, momentum=0.9, learning_rate_factors=factors)
-    return optimizers.Adam(rate, learning_rate_factors=factors)
+    return optimizers.FromStep(schedule, first_step) if first_step else schedule

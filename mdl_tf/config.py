@@ -22,6 +22,19 @@ DATA_DIRS = {
     "folder": "the folder of images",
     "npz": "the .npz file",
 }
+# What features alone cannot have, and why.
+_NEEDS_A_NETWORK = {
+    "augment": "which sees no images",
+    "weights": "which has none",
+    "batch_norm": "which has none",
+    "warm_up_epochs": "where nothing could be frozen",
+}
+# Settings that are used only with some values of another.
+_ONLY_WITH = (
+    ("momentum", "optimizer", ("rmsprop", "sgd")),
+    ("decay_epochs", "schedule", ("step",)),
+    ("decay_factor", "schedule", ("step",)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +77,17 @@ class TrainConfig:
     )
     image_size: int = setting(64, "height and width that the network sees", least=16)
     embedding_dim: int = setting(64, "numbers in an embedding", least=1)
-    pooling: str = setting("avg", "how maps become features", choices=("avg", "max"))
+    batch_norm: str = setting(
+        "train",
+        "batch normalisation of the network: trained; frozen, with its running statistics; or with "
+        "running statistics that stay as they are, while scale and shift are trained",
+        choices=("train", "frozen", "statistics"),
+    )
+    pooling: str = setting(
+        "avg",
+        "how maps become features: mean, maximum, or the sum of both",
+        choices=("avg", "max", "both"),
+    )
     l2_normalize: bool = setting(True, "scale embeddings to unit length")
     loss: str = setting("margin_discriminate", "loss", choices=LOSSES)
     loss_args: dict = setting({}, "settings of the loss as JSON, such as '{\"margin\": 0.1}'")
@@ -81,7 +104,27 @@ class TrainConfig:
     )
     epochs: int = setting(8, "rounds of training, each followed by validation", least=1)
     steps_per_epoch: int = setting(45, "batches in an epoch", least=1)
-    optimizer: str = setting("adam", "optimizer", choices=("adam", "sgd"))
+    warm_up_epochs: int = setting(
+        0,
+        "epochs at the start in which the embedding layer and the loss learn and the network is "
+        "frozen; patience counts from their end",
+        least=0,
+    )
+    optimizer: str = setting("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd"))
+    momentum: float = setting(0.9, "momentum of sgd and rmsprop", least=0, below=1)
+    weight_decay: float | None = setting(
+        None,
+        "share of all weights, times the learning rate, that is taken off at each step, apart from "
+        "the gradient (decoupled); default: 0.004 with adamw, else none",
+        least=0,
+        optional=True,
+    )
+    clip_norm: float | None = setting(
+        None,
+        "largest norm of the gradient of all weights together; a larger one is scaled down to it",
+        above=0,
+        optional=True,
+    )
     learning_rate: float = setting(3e-3, "highest learning rate", above=0)
     learning_rate_factors: dict = setting(
         {},
@@ -90,8 +133,13 @@ class TrainConfig:
     )
     schedule: str = setting(
         "cosine",
-        "learning rate over the run, after a short warm-up",
-        choices=("constant", "cosine"),
+        "learning rate over the run: constant; falling by steps; or along a cosine, after a short "
+        "rise",
+        choices=("constant", "step", "cosine"),
+    )
+    decay_epochs: int = setting(10, "epochs from one step of schedule step to the next", least=1)
+    decay_factor: float = setting(
+        0.5, "what the learning rate is multiplied by at each of them", above=0, below=1
     )
     patience: int = setting(
         0, "stop after so many epochs without a better val_recall_at_1; 0: never", least=0
@@ -115,16 +163,6 @@ class TrainConfig:
             raise ConfigError(
                 f"`data_dir` must name {DATA_DIRS[self.dataset]} when dataset={self.dataset!r}."
             )
-        if self.backbone == "none" and self.augment != "none":
-            raise ConfigError(
-                "`augment` must be none with backbone='none', which sees no images. "
-                f"Received: augment={self.augment!r}"
-            )
-        if self.backbone == "none" and self.weights is not None:
-            raise ConfigError(
-                "`weights` must be None with backbone='none', which has none. "
-                f"Received: weights={self.weights!r}"
-            )
         if self.backbone == "inception_bn" and self.image_size < 32:
             raise ConfigError(
                 "`image_size` must be at least 32 with backbone='inception_bn'. "
@@ -132,6 +170,29 @@ class TrainConfig:
             )
         if self.patience and not self.validation:
             raise ConfigError("`patience` needs validation classes. Received: validation=0")
+        if self.warm_up_epochs >= self.epochs:
+            raise ConfigError(
+                "`warm_up_epochs` must be below `epochs`, or the network never learns. "
+                f"Received: warm_up_epochs={self.warm_up_epochs}, epochs={self.epochs}"
+            )
+        self._refuse_unused()
+
+    def _refuse_unused(self):
+        """Settings that would be ignored, which nobody notices."""
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, why in _NEEDS_A_NETWORK.items():
+            if self.backbone == "none" and getattr(self, name) != default[name]:
+                raise ConfigError(
+                    f"`{name}` must be {default[name]} with backbone='none', {why}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+        for name, choice, values in _ONLY_WITH:
+            chosen = getattr(self, choice)
+            if chosen not in values and getattr(self, name) != default[name]:
+                raise ConfigError(
+                    f"`{name}` is used by {choice} {' and '.join(values)} only; else leave it out. "
+                    f"Received: {name}={getattr(self, name)!r}, {choice}={chosen!r}"
+                )
 
     @classmethod
     def check(cls, name, value):

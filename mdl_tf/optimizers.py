@@ -1,4 +1,4 @@
-"""Keras optimizers with a learning-rate factor for some layers.
+"""Keras optimizers with a learning-rate factor for some layers, and schedules that go on.
 
 Proxies are commonly trained at 100 times the learning rate of the network, a new embedding layer at
 10 times. Scaling gradients does not do that: Adam divides the scale out again. Here each update is
@@ -56,7 +56,7 @@ class LearningRateFactors:
     def _factors(self, variables):
         """The factor of each variable, in their order."""
         fits = [
-            [name for name in self.learning_rate_factors if f"/{name}/" in f"/{variable.path}/"]
+            [name for name in self.learning_rate_factors if is_part(name, variable)]
             for variable in variables
         ]
         for variable, names in zip(variables, fits, strict=True):
@@ -86,6 +86,46 @@ class LearningRateFactors:
 
     def get_config(self):
         return {**super().get_config(), "learning_rate_factors": self.learning_rate_factors}
+
+
+def is_part(name, variable):
+    """Whether a name of `learning_rate_factors` fits a variable.
+
+    Args:
+        name: part of a path, such as `"embedding"` or `"loss_weights/beta"`.
+        variable: a `keras.Variable`.
+    """
+    return f"/{name}/" in f"/{variable.path}/"
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class FromStep(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule from one of its steps on, for an optimizer that begins in the middle of a run.
+
+    Setting the optimizer's `iterations` instead would have Adam believe that its averages, which
+    begin at 0, had filled for that long: its first hundred updates would be three to six times too
+    large.
+
+    Args:
+        schedule: a `keras.optimizers.schedules.LearningRateSchedule`.
+        first_step: the step of it that is the optimizer's first.
+    """
+
+    def __init__(self, schedule, first_step):
+        self.schedule = schedule
+        self.first_step = int(first_step)
+
+    def __call__(self, step):
+        return self.schedule(step + self.first_step)
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "first_step": self.first_step}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["first_step"])
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

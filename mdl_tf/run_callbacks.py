@@ -8,8 +8,7 @@ import keras
 
 from mdl_tf.callbacks import MONITOR
 from mdl_tf.progress import duration
-
-STATE = "resume/state.json"
+from mdl_tf.runs import STATE
 
 
 class RunCheckpoint(keras.callbacks.Callback):
@@ -24,14 +23,19 @@ class RunCheckpoint(keras.callbacks.Callback):
         retrieval_metrics: a `RetrievalMetrics`, or `None` without validation.
         early_stopping: a `keras.callbacks.EarlyStopping`, or `None`.
         state: the state to go on from, as `read_state` returns it, or `None`.
+        for_search: a function from the path of a model to the embedder that is kept as the best
+            one. Defaults to `None`: the model itself, without the weights of its loss.
     """
 
-    def __init__(self, run, retrieval_metrics=None, early_stopping=None, state=None):
+    def __init__(
+        self, run, retrieval_metrics=None, early_stopping=None, state=None, for_search=None
+    ):
         super().__init__()
         self._run = run
         self._retrieval_metrics = retrieval_metrics
         self._early_stopping = early_stopping
         self._state = state
+        self._for_search = for_search
         self.history = list(state["history"]) if state else []
         self.best = state["best"] if state else None
 
@@ -55,12 +59,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         if value is None or self.best is None or value > self.best:
             self.best = None if value is None else float(value)
             with self._run.writing("model.keras") as path:
-                # A loss with weights is needed to go on, not to search.
-                embedder = getattr(self.model, "embedder", None)
-                if embedder is None:
-                    shutil.copyfile(self._run.folder / checkpoint, path)
-                else:
-                    embedder.save(path)
+                self._write_best(self._run.folder / checkpoint, path)
         self._run.write_history(self.history)
         self._run.write_json(
             STATE,
@@ -77,6 +76,16 @@ class RunCheckpoint(keras.callbacks.Callback):
         for old in (self._run.folder / "resume").glob("epoch-*.keras"):
             if old.name not in checkpoint:
                 old.unlink()
+
+    def _write_best(self, checkpoint, path):
+        # A loss with weights is needed to go on, not to search.
+        embedder = getattr(self.model, "embedder", None)
+        if self._for_search is not None:
+            self._for_search(checkpoint).save(path)
+        elif embedder is not None:
+            embedder.save(path)
+        else:
+            shutil.copyfile(checkpoint, path)
 
 
 class StopIfDiverged(keras.callbacks.Callback):

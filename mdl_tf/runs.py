@@ -1,6 +1,7 @@
 """The run folder: the only writer of files. Whatever kills the process, a file is old or new."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.files import replacing
 
 UNFINISHED = ".unfinished-"
+STATE = "resume/state.json"  # what was reached, after every epoch
 
 
 class Run:
@@ -77,6 +79,37 @@ class Run:
                 f"The run must be a folder with a config.json. Received: {run.folder}"
             )
         return run
+
+    def extend(self, epochs):
+        """Let the run go on to a larger number of epochs, which becomes that of its config.
+
+        Args:
+            epochs: of the whole run.
+
+        Raises:
+            ConfigError: if the run has as many already, its patience has ended it, or its learning
+                rate was planned for its length.
+        """
+        config, state = self.config, self.read_json(STATE, {})
+        epochs = TrainConfig.check("epochs", epochs)
+        if config.schedule == "cosine":
+            raise ConfigError(
+                "`epochs` (--epochs) cannot be changed for a run with schedule='cosine', whose "
+                "learning rate has fallen for the epochs that it began with; constant and step "
+                f"can go on. Received: epochs={epochs} for a run of {config.epochs}"
+            )
+        if epochs <= config.epochs:
+            raise ConfigError(
+                f"`epochs` (--epochs) must be above those of the run, {config.epochs}. "
+                f"Received: epochs={epochs}"
+            )
+        if state.get("stopped"):
+            raise ConfigError(
+                f"`epochs` (--epochs) cannot be changed for a run that its patience of "
+                f"{config.patience} has ended. Received: epochs={epochs} for a run that ended "
+                f"after epoch {state['epochs_done']}"
+            )
+        self.write_text("config.json", dataclasses.replace(config, epochs=epochs).to_json())
 
     def remove_unfinished(self):
         """Remove what a kill left half-written; not while another process trains this run."""

@@ -4,14 +4,15 @@ What it keeps goes through `runs.Run`.
 """
 
 import contextlib
+import functools
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mdl_tf import batches, datasets, plots
-from mdl_tf.assemble import build_loss, build_model, build_optimizer, build_training_model
+from mdl_tf import batches, datasets, phases, plots
+from mdl_tf.assemble import build_loss, build_model, build_optimizer
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import load_model
@@ -62,22 +63,13 @@ def train(config, run, *, report=print):
             f"Received: {run.folder}"
         )
     if state:
-        model = load_model(run.folder / state["checkpoint"])
+        model = phases.go_on(config, run, state, train_set.num_classes)
         report(f"Go on after epoch {done} of {config.epochs}.")
     else:
         if embedder is None:
             embedder = build_model(config, feature_size=train_set.features.shape[1])
-        model = build_training_model(config, train_set.num_classes, embedder)
-    stream = _stream(
-        batches.balanced,
-        train_set,
-        config,
-        classes_per_batch=config.classes_per_batch,
-        images_per_class=config.images_per_class,
-        seed=config.seed,
-        start_step=done * config.steps_per_epoch,
-        short_classes=config.short_classes,
-    )
+        model, learns = phases.begin(config, train_set.num_classes, embedder)
+    stream = _training_stream(train_set, config, done)
     validation_stream = validation and _stream(
         batches.ordered, validation, config, batch_size=BATCH
     )
@@ -86,6 +78,8 @@ def train(config, run, *, report=print):
     sets = {"train": train_set, "validation": validation, "test": test}
     run.keep_classes(sets, new=not state)
     run.keep_counts(sets, new=not state)
+    if not state:
+        run.write_json(phases.TRAINABLE, learns)
     distances = run.folder / "resume" / "distances_untrained.npz"
     options = {"augment": config.augment, "clustering": config.clustering, "seed": config.seed}
     if "untrained" not in results:
@@ -101,7 +95,15 @@ def train(config, run, *, report=print):
     run.write_json("timing.json", clock.seconds)
 
     if done < config.epochs and not (state and state["stopped"]):
-        _fit(model, stream, validation_stream, config, run, state, report)
+        if done < config.warm_up_epochs:
+            report(f"Warm-up of {config.warm_up_epochs} epochs: the embedding layer learns alone.")
+            _fit(model, stream, validation_stream, config, run, report, warm_up=True)
+            phases.end_warm_up(config, run, model)
+            report("The network learns from now on.")
+            # The first one goes before the second one is made: both may hold all images.
+            stream = None
+            stream = _training_stream(train_set, config, config.warm_up_epochs)
+        _fit(model, stream, validation_stream, config, run, report)
     clock.lap("training")
 
     best = load_model(run.model, compile=False)
@@ -187,26 +189,32 @@ def _stream(make, image_set, config, **options):
         return make(image_set, progress=line, **options)
 
 
-def _fit(model, stream, validation, config, run, state, report):
-    retrieval_metrics, callbacks = None, []
-    log_dir = run.tensorboard if config.tensorboard else None
-    early_stopping = None
-    if validation is not None:
-        retrieval_metrics = RetrievalMetrics(
-            validation, KS, margin=_margin(config.loss, model.loss), seed=config.seed
-        )
-        callbacks = standard_callbacks(
-            retrieval_metrics, patience=config.patience or None, log_dir=log_dir
-        )
-        early_stopping = next(
-            (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
-        )
-    elif log_dir:
-        callbacks = [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
+def _training_stream(train_set, config, epochs_done):
+    return _stream(
+        batches.balanced,
+        train_set,
+        config,
+        classes_per_batch=config.classes_per_batch,
+        images_per_class=config.images_per_class,
+        seed=config.seed,
+        start_step=epochs_done * config.steps_per_epoch,
+        short_classes=config.short_classes,
+    )
+
+
+def _fit(model, stream, validation, config, run, report, *, warm_up=False):
+    """Train to the end of the warm-up, or of the run; what is kept of earlier epochs goes on."""
+    state = read_state(run)
+    callbacks, retrieval_metrics, early_stopping = _watching(
+        model, validation, config, run, warm_up
+    )
+    for_search = None
+    if warm_up or config.batch_norm == "statistics":
+        for_search = functools.partial(phases.for_search, config, run)
     line = ProgressLine("Train")
     model.fit(
         stream,
-        epochs=config.epochs,
+        epochs=config.warm_up_epochs if warm_up else config.epochs,
         initial_epoch=state["epochs_done"] if state else 0,
         steps_per_epoch=config.steps_per_epoch,
         verbose=0,
@@ -215,9 +223,27 @@ def _fit(model, stream, validation, config, run, state, report):
             StopIfDiverged(config.learning_rate),
             *callbacks,
             EpochTable(config.steps_per_epoch, config.epochs, line, report),
-            RunCheckpoint(run, retrieval_metrics, early_stopping, state),
+            RunCheckpoint(run, retrieval_metrics, early_stopping, state, for_search),
         ],
     )
+
+
+def _watching(model, validation, config, run, warm_up):
+    """Keras's callbacks of a run, and which of them measures and which stops, or `None`."""
+    log_dir = run.tensorboard if config.tensorboard else None
+    if validation is None:
+        board = [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)] if log_dir else []
+        return board, None, None
+    retrieval_metrics = RetrievalMetrics(
+        validation, KS, margin=_margin(config.loss, model.loss), seed=config.seed
+    )
+    # While the network is frozen a standstill says nothing.
+    patience = None if warm_up else config.patience or None
+    callbacks = standard_callbacks(retrieval_metrics, patience=patience, log_dir=log_dir)
+    early_stopping = next(
+        (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
+    )
+    return callbacks, retrieval_metrics, early_stopping
 
 
 def _margin(name, loss):

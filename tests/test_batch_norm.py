@@ -74,7 +74,6 @@ def under(request):
     ("mode", "under", "jit"),
     [
         *((mode, "float32", False) for mode in MODES),
-        ("frozen", "mixed_bfloat16", True),
         ("statistics", "mixed_float16", False),
         ("statistics", "mixed_bfloat16", True),
     ],

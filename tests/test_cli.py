@@ -57,6 +57,11 @@ def test_version_and_bare_command():
         ),
         (["train", "--epoch", "3"], "Unknown argument --epoch. Did you mean --epochs? Known arg"),
         (["evaluate", "r", "--spilt", "all"], "argument --spilt. Did you mean --split? Known arg"),
+        (["train", "--clip-norm", "x"], "`clip_norm` must be a number, above 0. Received: clip_n"),
+        (
+            ["train", "--weight-decay", "-1"],
+            "`weight_decay` must be a number, at least 0.",
+        ),
         (["train", "--seed", "5000000000"], "`seed` must be an integer, at least 0, below 4294967"),
         (["evaluate", "r", "--dataset", "cub"], "`dataset` must be one of cars196, csv, cub200,"),
         (
@@ -302,7 +307,9 @@ def test_resuming_a_finished_run_reports_again_without_training(finished):
 def test_resume_takes_no_other_settings(finished, capsys):
     folder, _ = finished
     assert cli.main(["train", "--resume", str(folder), "--epochs", "9", "--jit"]) == 2
-    assert "Received as well: --epochs, --jit" in capsys.readouterr().err
+    assert "all settings but --epochs from the run. Received as well: --jit" in (
+        capsys.readouterr().err
+    )
 
 
 def signalled(number, folder, *arguments):

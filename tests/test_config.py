@@ -16,10 +16,11 @@ def test_json_round_trip(tmp_path):
     assert TrainConfig.from_dict({}) == TrainConfig()
 
 
-def test_settings_of_older_runs_have_no_weights(tmp_path):
+def test_settings_of_older_runs_have_not_all_fields(tmp_path):
     path = tmp_path / "config.json"
     settings = TrainConfig(backbone="conv4").to_dict()
-    del settings["weights"]
+    for name in ("weights", "batch_norm", "warm_up_epochs", "momentum", "weight_decay"):
+        del settings[name]
     path.write_text(json.dumps(settings), encoding="utf-8")
     assert TrainConfig.from_json(path) == TrainConfig(backbone="conv4", weights=None)
 
@@ -68,6 +69,39 @@ def test_unknown_key_lists_the_known_ones():
             {"backbone": "none", "weights": "imagenet"},
             "`weights` must be None with backbone='none', which has none. "
             "Received: weights='imagenet'",
+        ),
+        (
+            {"backbone": "none", "batch_norm": "frozen"},
+            "`batch_norm` must be train with backbone='none', which has none. "
+            "Received: batch_norm='frozen'",
+        ),
+        (
+            {"backbone": "none", "warm_up_epochs": 2},
+            "`warm_up_epochs` must be 0 with backbone='none', where nothing could be frozen. "
+            "Received: warm_up_epochs=2",
+        ),
+        (
+            {"warm_up_epochs": 8},
+            "`warm_up_epochs` must be below `epochs`, or the network never learns. "
+            "Received: warm_up_epochs=8, epochs=8",
+        ),
+        (
+            {"momentum": 0.5},
+            "`momentum` is used by optimizer rmsprop and sgd only; else leave it out. "
+            "Received: momentum=0.5, optimizer='adam'",
+        ),
+        (
+            {"decay_factor": 0.1},
+            "`decay_factor` is used by schedule step only; else leave it out. "
+            "Received: decay_factor=0.1, schedule='cosine'",
+        ),
+        (
+            {"clip_norm": 0},
+            "`clip_norm` must be a number, above 0. Received: clip_norm=0",
+        ),
+        (
+            {"weight_decay": "much"},
+            "`weight_decay` must be a number, at least 0. Received: weight_decay='much'",
         ),
         (
             {"validation": 1},
@@ -123,10 +157,13 @@ def test_files_that_are_no_config(tmp_path, text, message):
 
 def test_choices_are_those_of_the_rooms_that_know_them():
     """The config is light and may not ask them itself."""
-    from mdl_tf import image_cache, images
+    from mdl_tf import assemble, batch_norm, embedding, image_cache, images
     from mdl_tf.datasets.check import ON_CORRUPT
 
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(TrainConfig)}
     assert choices["augment"] == images.AUGMENTATIONS
     assert choices["cache"] == image_cache.CACHES
     assert choices["on_corrupt"] == ON_CORRUPT
+    assert choices["batch_norm"] == batch_norm.MODES
+    assert choices["pooling"] == tuple(embedding.POOLINGS)
+    assert choices["optimizer"] == tuple(assemble.OPTIMIZERS)

@@ -9,6 +9,8 @@ import sys
 from mdl_tf.cli.common import absolute, flag, quiet
 from mdl_tf.config import ConfigError, TrainConfig
 
+_READERS = {int: int, float: float, float | None: float, dict: json.loads}
+
 
 def add_to(commands):
     """Add the command to a parser's commands."""
@@ -19,7 +21,11 @@ def add_to(commands):
         "glyphs, some minutes on two cores. Writes a folder below `runs`.",
     )
     train.add_argument("--config", metavar="FILE", help="settings from a JSON file; flags override")
-    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run folder")
+    train.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with an interrupted run folder, or with a finished one to more --epochs",
+    )
     train.add_argument("--name", help="name of the run folder [data set and backbone]")
     train.add_argument("--runs-dir", default="runs", metavar="DIR", help="folder of runs [runs]")
     settings = train.add_argument_group("settings")
@@ -50,10 +56,10 @@ def _settings(args):
         value = getattr(args, field.name)
         if value is None:
             continue
-        if field.type in (int, float, dict):
+        if field.type in _READERS:
             # What is no number or JSON stays text, and the config says what it should have been.
             with contextlib.suppress(ValueError):
-                value = (json.loads if field.type is dict else field.type)(value)
+                value = _READERS[field.type](value)
         settings[field.name] = value
     return settings
 
@@ -64,14 +70,17 @@ def run(args):
 
     settings = _settings(args)
     if args.resume:
-        given = [flag(name) for name in settings]
+        given = [flag(name) for name in settings if name != "epochs"]
         given += ["--config"] * bool(args.config) + ["--name"] * bool(args.name)
         if given:
             raise ConfigError(
-                f"`--resume` takes all settings from the run. Received as well: {', '.join(given)}"
+                "`--resume` takes all settings but --epochs from the run. "
+                f"Received as well: {', '.join(given)}"
             )
         run = Run.open(args.resume)
         run.remove_unfinished()
+        if "epochs" in settings:
+            run.extend(settings["epochs"])
         config = run.config
     else:
         if args.config:
