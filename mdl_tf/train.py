@@ -96,7 +96,7 @@ def train(config, run, *, report=print):
 
     if done < config.epochs and not (state and state["stopped"]):
         if done < config.warm_up_epochs:
-            report(f"Warm-up of {config.warm_up_epochs} epochs: the embedding layer learns alone.")
+            report(f"Warm-up to epoch {config.warm_up_epochs}: the embedding layer learns alone.")
             _fit(model, stream, validation_stream, config, run, report, warm_up=True)
             phases.end_warm_up(config, run, model)
             report("The network learns from now on.")
