@@ -320,6 +320,8 @@ def signalled(number, folder, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests that are run in the background ignore Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     state = folder / "runs" / arguments[-1] / "resume" / "state.json"
     deadline = time.monotonic() + 120
