@@ -37,8 +37,8 @@ def of_names(names):
     """
     for name in names:
         for pattern, network in _NAMES:
-            if re.match(pattern, str(name)):
-                return f"{network} (it has {shown(str(name))})"
+            if re.match(pattern, name):
+                return f"{network} (it has {shown(name)})"
     return None
 
 

@@ -34,7 +34,8 @@ def load(model, weights):
 
     Raises:
         ValueError: if the file is missing, is none of the two, is one of another network, or does
-            not fit; if `"imagenet"` cannot be fetched.
+            not fit; if `"imagenet"` cannot be fetched. After a `.weights.h5` that does not fit the
+            model may hold a part of it.
     """
     if weights == "imagenet":
         _load_published(model)
@@ -81,7 +82,7 @@ def read(path):
         raise _another_network(path, alike)
     known = {}
     for name, array in arrays.items():
-        if str(name).endswith(".num_batches_tracked"):
+        if name.endswith(".num_batches_tracked"):
             continue
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             what = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
