@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -378,7 +377,7 @@ def test_a_class_on_both_sides_is_an_error(tmp_path):
     )
 
 
-def test_sop_in_its_real_size_is_read_in_seconds(tmp_path, monkeypatch):
+def test_sop_is_read_in_its_real_size(tmp_path, monkeypatch):
     real = {"training classes": 11_318, "training images": 59_551}
     real |= {"test classes": 11_316, "test images": 60_502}
     small_trees.expect(monkeypatch, "sop", counts=real)
@@ -389,9 +388,8 @@ def test_sop_in_its_real_size_is_read_in_seconds(tmp_path, monkeypatch):
     ):
         lines = [f"{i} {first + i % classes} 1 chair_final/{i}_0.JPG" for i in range(count)]
         small_trees.write(root / table, ["image_id class_id super_class_id path", *lines])
-    start = time.perf_counter()
     collection = official.read("sop", tmp_path)
-    assert time.perf_counter() - start < 10  # it takes half a second
+    assert len(collection.images) == 59_551 + 60_502
     assert collection.images.num_classes == 22_634
 
 
