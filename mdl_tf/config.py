@@ -63,6 +63,14 @@ class TrainConfig:
     validation: float = setting(
         0.1, "share of the training classes held out for validation", least=0, below=1
     )
+    folds: int = setting(
+        1,
+        "with 2 or more: cross-validation; so many networks, each with another part of the "
+        "training classes for validation, reported separated and with their embeddings "
+        "concatenated",
+        least=1,
+    )
+    fold: int = setting(0, "train this network of the folds alone, from 1; 0: all", least=0)
     backbone: str = setting(
         "inception_bn",
         "network: inception_bn or conv4; one of keras.applications, such as resnet50; "
@@ -141,8 +149,13 @@ class TrainConfig:
     decay_factor: float = setting(
         0.5, "what the learning rate is multiplied by at each of them", above=0, below=1
     )
+    monitor: str = setting(
+        "recall_at_1",
+        "metric of the validation classes that tells the best epoch",
+        choices=("recall_at_1", "r_precision", "map_at_r", "strict_discrimination"),
+    )
     patience: int = setting(
-        0, "stop after so many epochs without a better val_recall_at_1; 0: never", least=0
+        0, "stop after so many epochs without a better value of the monitor; 0: never", least=0
     )
     policy: str = setting(
         "float32", "Keras precision", choices=("float32", "mixed_bfloat16", "mixed_float16")
@@ -168,8 +181,11 @@ class TrainConfig:
                 "`image_size` must be at least 32 with backbone='inception_bn'. "
                 f"Received: image_size={self.image_size}"
             )
-        if self.patience and not self.validation:
-            raise ConfigError("`patience` needs validation classes. Received: validation=0")
+        if self.fold > self.folds or (self.fold and self.folds == 1):
+            raise ConfigError(
+                "`fold` must be one of the `folds`, of which there are at least two. "
+                f"Received: fold={self.fold}, folds={self.folds}"
+            )
         if self.warm_up_epochs >= self.epochs:
             raise ConfigError(
                 "`warm_up_epochs` must be below `epochs`, or the network never learns. "
@@ -186,6 +202,18 @@ class TrainConfig:
                     f"`{name}` must be {default[name]} with backbone='none', {why}. "
                     f"Received: {name}={getattr(self, name)!r}"
                 )
+        for name in ("patience", "monitor"):
+            changed = getattr(self, name) != default[name]
+            if changed and not self.validation and self.folds == 1:
+                raise ConfigError(
+                    f"`{name}` needs validation classes. "
+                    f"Received: {name}={getattr(self, name)!r}, validation=0"
+                )
+        if self.folds > 1 and self.validation != default["validation"]:
+            raise ConfigError(
+                "`validation` must be left out with `folds`, of which each is the validation "
+                f"classes once. Received: validation={self.validation}, folds={self.folds}"
+            )
         for name, choice, values in _ONLY_WITH:
             chosen = getattr(self, choice)
             if chosen not in values and getattr(self, name) != default[name]:

@@ -127,7 +127,18 @@ def test_unknown_key_lists_the_known_ones():
         ),
         (
             {"patience": 3, "validation": 0},
-            "`patience` needs validation classes. Received: validation=0",
+            "`patience` needs validation classes. Received: patience=3, validation=0",
+        ),
+        (
+            {"monitor": "map_at_r", "validation": 0},
+            "`monitor` needs validation classes. Received: monitor='map_at_r', validation=0",
+        ),
+        ({"fold": 1}, "`fold` must be one of the `folds`"),
+        ({"fold": 4, "folds": 3}, "of which there are at least two. Received: fold=4, folds=3"),
+        (
+            {"folds": 4, "validation": 0.2},
+            "`validation` must be left out with `folds`, of which each is the validation classes "
+            "once. Received: validation=0.2, folds=4",
         ),
     ],
 )
