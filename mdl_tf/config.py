@@ -231,6 +231,16 @@ class TrainConfig:
         """
         return check(next(f for f in dataclasses.fields(cls) if f.name == name), value)
 
+    @property
+    def split(self):
+        """How the classes are shared out, as arguments of `Collection.split`."""
+        return {"validation": self.validation, "folds": self.folds, "fold": self.fold}
+
+    @property
+    def cross_validated(self):
+        """Whether this is a run of several folds, and not one of them."""
+        return self.folds > 1 and not self.fold
+
     def to_dict(self):
         return dataclasses.asdict(self)
 

@@ -71,6 +71,41 @@ def embedding_model(
     return keras.Model(inputs, x, name=name)
 
 
+def concatenated(embedders, name="concatenated"):
+    """Several embedders as one, with their embeddings one behind the other (Musgrave 2020).
+
+    Embeddings of unit length are divided by the root of their number, so that the whole has unit
+    length again; others stay as they are.
+
+    Args:
+        embedders: `keras.Model`s that take the same images, `(B, H, W, 3)` to `(B, D)`.
+        name: name of the model. Defaults to `"concatenated"`.
+
+    Returns:
+        A functional `keras.Model`, `(B, H, W, 3)` to `(B, D1 + D2 + ...)`.
+
+    Raises:
+        ValueError: if there are none, or they take inputs of different shapes.
+    """
+    shapes = {tuple(embedder.input_shape) for embedder in embedders}
+    if len(shapes) != 1:
+        raise ValueError(
+            "`embedders` must be at least one, all of one input shape. "
+            f"Received: {sorted(map(str, shapes)) or 'none'}"
+        )
+    inputs = keras.Input(shapes.pop()[1:], name="image")
+    # Their own names may be the same.
+    named = [
+        keras.Model(embedder.inputs, embedder.outputs, name=f"embedder_{i}")
+        for i, embedder in enumerate(embedders, 1)
+    ]
+    parts = [keras.tree.flatten(embedder(inputs))[0] for embedder in named]
+    x = layers.Concatenate(dtype="float32", name="embedding")(parts) if parts[1:] else parts[0]
+    if all(isinstance(embedder.layers[-1], layers.UnitNormalization) for embedder in embedders):
+        x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
+    return keras.Model(inputs, x, name=name)
+
+
 def _pooled(x, poolings, rank):
     """(B, T, c) or (B, h, w, c) -> (B, c), the sum of one or two poolings."""
     if len(poolings) == 1:

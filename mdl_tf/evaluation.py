@@ -1,5 +1,7 @@
 """Whole sets of images to metrics: through a model, as raw pixels, and for a run on any data."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mdl_tf import batches, datasets, metrics, retrieval
@@ -7,19 +9,39 @@ from mdl_tf.config import DATA_DIRS, ConfigError
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.progress import ProgressLine
-from mdl_tf.report import KS
+from mdl_tf.report import ks
 
 BATCH = 64
 RAW_SIZE = (32, 32)  # pixels of the raw-pixel baseline, in grey
 
 
-def embedded(model, image_set, label, *, augment=None, clustering=True, seed=0, stream=None):
+class Embedded(NamedTuple):
+    """What is known of a set through a model."""
+
+    metrics: dict
+    distances: tuple  # positive and negative ones, a sample, two arrays
+    embeddings: np.ndarray  # (N, D)
+
+
+def embedded(
+    model,
+    image_set,
+    label,
+    *,
+    dataset=None,
+    augment=None,
+    clustering=True,
+    seed=0,
+    stream=None,
+):
     """Metrics of a set through a model.
 
     Args:
         model: an embedder with a fixed input size.
         image_set: an `ImageSet`.
         label: what the progress line says.
+        dataset: name of the data set, whose papers tell the K of Recall@K. Defaults to `None`:
+            1, 2, 4, 8.
         augment: the augmentation of training, of which only what belongs to the test is done.
             Defaults to `None`.
         clustering: whether to compute NMI and F1. Defaults to `True`.
@@ -27,31 +49,32 @@ def embedded(model, image_set, label, *, augment=None, clustering=True, seed=0, 
         stream: where the progress goes. Defaults to standard output.
 
     Returns:
-        A dict of metrics, and a sample of positive and negative distances, two arrays.
+        An `Embedded`.
     """
     images = batches.ordered(image_set, BATCH, model.input_shape[1:3], augment)
     with ProgressLine(label, len(image_set), stream) as line:
         embeddings, labels = embed(model, images, progress=line)
-    report = _retrieved(embeddings, image_set, clustering=clustering, seed=seed)
-    return report, retrieval.sample_distances(embeddings, labels, seed=seed)
+    report = _retrieved(embeddings, image_set, dataset, clustering=clustering, seed=seed)
+    distances = retrieval.sample_distances(embeddings, labels, seed=seed)
+    return Embedded(report, distances, embeddings)
 
 
-def raw_pixels(image_set, stream=None):
+def raw_pixels(image_set, dataset=None, stream=None):
     """Metrics of the images themselves, grey and small, or of the features: without a network."""
     if image_set.features is not None:
-        return _retrieved(image_set.features, image_set)
+        return _retrieved(image_set.features, image_set, dataset)
     pixels = []
     with ProgressLine("Raw pixels", len(image_set), stream) as line:
         for images, _ in batches.ordered(image_set, BATCH, RAW_SIZE):
             pixels += list(np.asarray(images).mean(axis=-1).reshape(len(images), -1))
             line(len(pixels))
-    return _retrieved(np.array(pixels), image_set)
+    return _retrieved(np.array(pixels), image_set, dataset)
 
 
-def _retrieved(vectors, image_set, clustering=False, seed=0):
+def _retrieved(vectors, image_set, dataset, clustering=False, seed=0):
     """Metrics of vectors: all among each other, or queries in a gallery if the set has them."""
     labels, queries = image_set.labels, image_set.queries
-    options = {"ks": KS, "clustering": clustering, "seed": seed}
+    options = {"ks": ks(dataset), "clustering": clustering, "seed": seed}
     if queries is None or queries.all():
         return metrics.evaluate(vectors, labels, **options)
     gallery = {"gallery": vectors[~queries], "gallery_labels": labels[~queries]}
@@ -110,14 +133,14 @@ def evaluate_run(
         if split == "all":
             image_set = collection.images
         elif split in SIDES:
-            sets = collection.split(config.validation)
+            sets = collection.split(**config.split)
             if own:
                 run.keep_classes(dict(zip(SIDES, sets, strict=True)), new=False)
             image_set = sets[SIDES.index(split)]
         else:
             raise ValueError(f"`split` must be one of {(*SIDES, 'all')}. Received: split={split!r}")
         if image_set is None:
-            raise ValueError("`split` 'validation' is empty: the run has validation=0.")
+            raise ValueError("`split` 'validation' is empty: the run has no validation classes.")
         line.done(len(image_set), image_set.kind)
     model = load_model(run.model, compile=False)
     if (config.backbone == "none") != (image_set.features is not None):
@@ -125,10 +148,11 @@ def evaluate_run(
             f"The data set must be of what the run's network takes, "
             f"{'features' if config.backbone == 'none' else 'images'}. Received: {dataset}"
         )
-    report, _ = embedded(
+    measured = embedded(
         model,
         image_set,
         f"Embed {image_set.name}",
+        dataset=dataset,
         augment=config.augment,
         clustering=clustering,
         seed=config.seed,
@@ -140,7 +164,7 @@ def evaluate_run(
         "images": len(image_set),
         "classes": image_set.num_classes,
         **({"left_out": len(collection.problems)} if collection.problems else {}),
-        **report,
+        **measured.metrics,
     }
 
 

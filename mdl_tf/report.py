@@ -1,15 +1,25 @@
 """Metrics as text."""
 
-KS = (1, 2, 4, 8)
+# The K of Recall@K, those of the papers.
+_KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
+_OTHERS = (1, 2, 4, 8)
 
 COLUMNS = {
-    **{f"recall_at_{k}": f"Recall@{k}" for k in KS},
+    **{
+        f"recall_at_{k}": f"Recall@{k}"
+        for k in sorted({k for ks in (*_KS.values(), _OTHERS) for k in ks})
+    },
     "map_at_r": "MAP@R",
     "r_precision": "R-precision",
     "strict_discrimination": "strict",
     "nmi": "NMI",
     "f1": "F1",
 }
+
+
+def ks(dataset):
+    """The K of Recall@K that are reported for a data set: 1, 2, 4, 8 but for those of products."""
+    return _KS.get(dataset, _OTHERS)
 
 
 def table(results):
@@ -38,3 +48,25 @@ def table(results):
     if max(lone):
         lines.append(f"{max(lone):,} images alone in their class have nothing to find: left out.")
     return "\n".join(lines)
+
+
+def published_table(recipe, results):
+    """Published results beside a run's own, as far as they may be compared.
+
+    Args:
+        recipe: what `recipe.json` holds of the recipe that the run follows, or `None`.
+        results: dict from a name to a dict of metrics, as in `metrics.json`.
+
+    Returns:
+        Lines of text; none without a recipe.
+    """
+    if not recipe:
+        return []
+    lines = []
+    for kind in dict.fromkeys(row["kind"] for row in recipe["published"]):
+        rows = [row for row in recipe["published"] if row["kind"] == kind]
+        keys = [key for key in COLUMNS if any(key in row for row in rows)]
+        own = {key: value for key, value in results[kind].items() if key in keys}
+        labels = {row["label"]: row for row in rows}
+        lines += [rows[0]["heading"], table({"this run": own} | labels), ""]
+    return lines

@@ -25,10 +25,18 @@ class RunCheckpoint(keras.callbacks.Callback):
         state: the state to go on from, as `read_state` returns it, or `None`.
         for_search: a function from the path of a model to the embedder that is kept as the best
             one. Defaults to `None`: the model itself, without the weights of its loss.
+        monitor: the key whose largest value tells the best model; without it the last one is.
+            Defaults to `"val_recall_at_1"`.
     """
 
     def __init__(
-        self, run, retrieval_metrics=None, early_stopping=None, state=None, for_search=None
+        self,
+        run,
+        retrieval_metrics=None,
+        early_stopping=None,
+        state=None,
+        for_search=None,
+        monitor=MONITOR,
     ):
         super().__init__()
         self._run = run
@@ -36,6 +44,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         self._early_stopping = early_stopping
         self._state = state
         self._for_search = for_search
+        self._monitor = monitor
         self.history = list(state["history"]) if state else []
         self.best = state["best"] if state else None
 
@@ -55,7 +64,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         checkpoint = f"resume/epoch-{epoch + 1:04d}.keras"
         with self._run.writing(checkpoint) as path:
             self.model.save(path)
-        value = logs.get(MONITOR)
+        value = logs.get(self._monitor)
         if value is None or self.best is None or value > self.best:
             self.best = None if value is None else float(value)
             with self._run.writing("model.keras") as path:

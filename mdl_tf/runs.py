@@ -80,6 +80,30 @@ class Run:
             )
         return run
 
+    def part(self, name, config):
+        """A run inside this one, such as that of a fold; begun if it is not there.
+
+        Args:
+            name: of its folder.
+            config: its `TrainConfig`, if it begins.
+        """
+        part = Run(self.folder / name)
+        if not (part.folder / "config.json").is_file():
+            part.folder.mkdir(exist_ok=True)
+            part.write_text("config.json", config.to_json())
+        return part
+
+    @property
+    def parts(self):
+        """The runs inside this one, of the folds, in their order."""
+        parts = [Run(path.parent) for path in self.folder.glob("fold-*/config.json")]
+        return sorted(parts, key=lambda part: part.config.fold)
+
+    @property
+    def has_epochs(self):
+        """Whether an epoch is kept, of this run or of one inside it."""
+        return any((run.folder / STATE).is_file() for run in (self, *self.parts))
+
     def extend(self, epochs):
         """Let the run go on to a larger number of epochs, which becomes that of its config.
 
@@ -87,11 +111,16 @@ class Run:
             epochs: of the whole run.
 
         Raises:
-            ConfigError: if the run has as many already, its patience has ended it, or its learning
-                rate was planned for its length.
+            ConfigError: if the run has as many already, its patience has ended it, its learning
+                rate was planned for its length, or it has folds.
         """
         config, state = self.config, self.read_json(STATE, {})
         epochs = TrainConfig.check("epochs", epochs)
+        if config.cross_validated:
+            raise ConfigError(
+                "`epochs` (--epochs) cannot be changed for a run with `folds`. "
+                f"Received: epochs={epochs} for a run of {config.folds} folds"
+            )
         if config.schedule == "cosine":
             raise ConfigError(
                 "`epochs` (--epochs) cannot be changed for a run with schedule='cosine', whose "
@@ -113,9 +142,10 @@ class Run:
 
     def remove_unfinished(self):
         """Remove what a kill left half-written; not while another process trains this run."""
-        for folder in (self.folder, self.folder / "resume"):
-            for path in folder.glob(UNFINISHED + "*"):
-                path.unlink()
+        for run in (self, *self.parts):
+            for folder in (run.folder, run.folder / "resume"):
+                for path in folder.glob(UNFINISHED + "*"):
+                    path.unlink()
 
     def keep_classes(self, sets, *, new):
         """Write which classes are for what, or check that they still are.
@@ -164,7 +194,7 @@ class Run:
 
     def discard_if_empty(self):
         """Remove the folder if it holds nothing but its settings: the run never began."""
-        begun_with = {"config.json", "left_out.csv"}
+        begun_with = {"config.json", "left_out.csv", "recipe.json"}
         if {path.name for path in self.folder.iterdir()} <= begun_with:
             for name in begun_with:
                 (self.folder / name).unlink(missing_ok=True)

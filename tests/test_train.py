@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from mdl_tf import cli, evaluation, train
+from mdl_tf import cli, evaluation, run_data, run_fit, train
 from mdl_tf.assemble import build_loss, build_model, build_optimizer, build_training_model
 from mdl_tf.config import LOSSES, ConfigError, TrainConfig
 from mdl_tf.losses import MarginDiscriminateLoss
@@ -266,7 +266,7 @@ def test_config_becomes_what_it_says():
 def test_a_network_that_cannot_be_built_is_refused_before_data_are_read(
     tmp_path, monkeypatch, settings, message
 ):
-    monkeypatch.setattr(train.datasets, "read", lambda *a, **k: pytest.fail("data were read"))
+    monkeypatch.setattr(run_data.datasets, "read", lambda *a, **k: pytest.fail("data were read"))
     config, run = started(tmp_path, **settings)
     with pytest.raises(ConfigError) as raised:
         train.train(config, run, report=lambda line: None)
@@ -376,7 +376,7 @@ def test_margin_of_the_reports_is_one_between_euclidean_distances():
         ("contrastive", {}, 0.0),
     ):
         config = TrainConfig(loss=loss, loss_args=args)
-        assert train._margin(loss, build_loss(config, 2)) == margin
+        assert run_fit._margin(loss, build_loss(config, 2)) == margin
 
 
 def test_cosine_schedule_rises_then_falls_to_nearly_nothing():

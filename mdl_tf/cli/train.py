@@ -107,10 +107,11 @@ def run(args):
         return 130
     except Exception:
         run.discard_if_empty()
-        if (run.folder / "resume" / "state.json").is_file():
+        if run.has_epochs:
             print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
         raise
     if config.tensorboard:
-        print(f"Watch it:   tensorboard --logdir {run.tensorboard}")
+        watched = run.folder if config.cross_validated else run.tensorboard
+        print(f"Watch it:   tensorboard --logdir {watched}")
     print(f"Measure it: mdl-tf evaluate {run.folder}")
     return 0

@@ -148,7 +148,7 @@ class Collection:
     sides: tuple
     problems: tuple = ()
 
-    def split(self, validation=0.1, seed=0):
+    def split(self, validation=0.1, seed=0, *, folds=1, fold=0):
         """Training, validation and test: disjoint sets of classes.
 
         Args:
@@ -156,20 +156,35 @@ class Collection:
                 `seed`, at least two unless 0; not used if the data set has validation classes of
                 its own. Defaults to `0.1`.
             seed: of the draw. Defaults to `0`.
+            folds: into how many parts the classes for training and validation fall, in their order
+                and of equal size as far as they go; with 2 or more `validation` and `seed` are not
+                used. Defaults to `1`.
+            fold: the part that is for validation, from 1; 0: none is, all are for training.
+                Defaults to `0`.
 
         Returns:
             train, validation (`None` if there is none) and test, `ImageSet`s of disjoint classes.
 
         Raises:
-            ValueError: if `validation` is no share, or a set would have fewer than two classes.
+            ValueError: if `validation` is no share, there is no such fold, or a set would have
+                fewer than two classes.
         """
         if not isinstance(validation, int | float) or not 0 <= validation < 1:
             raise ValueError(
                 "`validation` must be a share of the training classes, at least 0 and below 1. "
                 f"Received: validation={validation!r}"
             )
+        if not (1 <= folds and 0 <= fold <= folds) or (fold and folds == 1):
+            raise ValueError(
+                "`fold` must be one of the `folds`, of which there are at least two, or 0. "
+                f"Received: fold={fold}, folds={folds}"
+            )
         ids = {side: np.flatnonzero(np.equal(self.sides, side)) for side in SIDES}
-        if validation and not len(ids["validation"]):
+        if folds > 1:
+            parts = np.array_split(np.flatnonzero(np.not_equal(self.sides, "test")), folds)
+            ids["validation"] = parts.pop(fold - 1) if fold else parts[0][:0]
+            ids["train"] = np.concatenate(parts)
+        elif validation and not len(ids["validation"]):
             order = np.random.default_rng(seed).permutation(len(ids["train"]))
             held_out = max(2, math.floor(validation * len(order) + 0.5))
             ids["validation"] = np.sort(ids["train"][order[:held_out]])
@@ -180,7 +195,8 @@ class Collection:
                 "Training, test and (unless `validation` is 0) validation need at least two "
                 f"classes each. Received: {self.images.num_classes} classes in {self.images.name}, "
                 f"of which {counts['train']} would be for training, {counts['validation']} for "
-                f"validation, {counts['test']} for the test; validation={validation}"
+                f"validation, {counts['test']} for the test; "
+                + (f"validation={validation}" if folds == 1 else f"fold={fold} of folds={folds}")
             )
         return tuple(
             self.images.classes(found, f"{self.images.name} {side}") if len(found) else None

@@ -1,0 +1,119 @@
+"""The data of a run: what its config names, split by class, and batches of it."""
+
+from mdl_tf import batches, datasets
+from mdl_tf.config import ConfigError
+from mdl_tf.evaluation import BATCH
+from mdl_tf.progress import ProgressLine
+
+LISTED = 20  # files that are left out, in the output
+
+
+def load(config, run, report=print):
+    """The data set of a config, split; what is left out is listed in the run folder.
+
+    Args:
+        config: the `TrainConfig`.
+        run: the `Run`.
+        report: a function that prints a line. Defaults to `print`.
+
+    Returns:
+        train, validation (or `None`) and test, `ImageSet`s of disjoint classes.
+
+    Raises:
+        ConfigError, ValueError: if the data are not there, or do not fit the config.
+    """
+    with ProgressLine(f"Load {config.dataset}") as line:
+        collection = datasets.read(
+            config.dataset,
+            data_dir=config.data_dir,
+            crop_to_box=config.crop_to_box,
+            on_corrupt=config.on_corrupt,
+            progress=line,
+        )
+        sets = collection.split(**config.split)
+        line.done(len(collection.images), collection.images.kind)
+    run.write_left_out(collection.problems)
+    _tell(sets, collection.problems, report)
+    _check(config, sets[0], collection.images.num_classes)
+    return sets
+
+
+def _tell(sets, problems, report):
+    for problem in problems[:LISTED]:
+        report(f"  left out: {problem.path}, which {problem.reason}")
+    if len(problems) > LISTED:
+        report(f"  left out in all: {len(problems):,} (left_out.csv)")
+    for part in sets:
+        if part is not None:
+            report(f"  {part.name}: {len(part):,} {part.kind} of {part.num_classes:,} classes")
+    test = sets[-1]
+    if test.queries is not None:
+        queries = int(test.queries.sum())
+        report(f"  of the test {queries:,} are queries, {len(test) - queries:,} the gallery")
+
+
+def _check(config, train_set, all_classes):
+    if (config.backbone == "none") != (train_set.features is not None):
+        has = "images" if train_set.features is None else "features"
+        raise ConfigError(
+            "`backbone` must be none for a data set of features, and a network for images. "
+            f"Received: backbone={config.backbone!r}, and {config.dataset} has {has}"
+        )
+    if config.classes_per_batch > train_set.num_classes:
+        raise ConfigError(
+            "`classes_per_batch` (--classes-per-batch) must be at most the number of training "
+            f"classes, {train_set.num_classes} of {all_classes} in all. "
+            f"Received: classes_per_batch={config.classes_per_batch}"
+        )
+
+
+def training_stream(train_set, config, epochs_done=0):
+    """Balanced batches of a run from some epoch on.
+
+    Args:
+        train_set: the `ImageSet`.
+        config: the `TrainConfig`.
+        epochs_done: epochs whose batches are passed over. Defaults to `0`.
+
+    Returns:
+        A `tf.data.Dataset` without an end.
+    """
+    return _stream(
+        batches.balanced,
+        train_set,
+        config,
+        classes_per_batch=config.classes_per_batch,
+        images_per_class=config.images_per_class,
+        seed=config.seed,
+        start_step=epochs_done * config.steps_per_epoch,
+        short_classes=config.short_classes,
+    )
+
+
+def validation_stream(validation, config):
+    """Every image of the validation classes once, in order.
+
+    Args:
+        validation: an `ImageSet`, or `None`.
+        config: the `TrainConfig`.
+
+    Returns:
+        A `tf.data.Dataset`, or `None`.
+    """
+    if validation is None:
+        return None
+    return _stream(batches.ordered, validation, config, batch_size=BATCH)
+
+
+def _stream(make, image_set, config, **options):
+    """Batches as a config wants them, with a progress line if they are decoded at once."""
+    options = {
+        "image_size": (config.image_size, config.image_size),
+        "augment": config.augment,
+        "cache": config.cache,
+        **options,
+    }
+    if config.cache == "none" or image_set.features is not None:
+        return make(image_set, **options)
+    with ProgressLine(f"Decode {image_set.name}", len(image_set)) as line:
+        return make(image_set, progress=line, **options)

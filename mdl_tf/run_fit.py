@@ -1,0 +1,89 @@
+"""`fit` for a run: its callbacks, from the last epoch that was kept to the end of a phase."""
+
+import functools
+
+import keras
+
+from mdl_tf import phases
+from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
+from mdl_tf.progress import ProgressLine
+from mdl_tf.report import ks
+from mdl_tf.run_callbacks import EpochTable, RunCheckpoint, StopIfDiverged, read_state
+
+
+def fit(model, stream, validation, config, run, report=print, *, warm_up=False):
+    """Train to the end of the warm-up, or of the run; what is kept of earlier epochs goes on.
+
+    Args:
+        model: compiled for this phase (`mdl_tf.phases`).
+        stream: of training batches, from the first that is not done.
+        validation: batches of the validation classes, or `None`.
+        config: the `TrainConfig`.
+        run: the `Run`.
+        report: a function that prints a line. Defaults to `print`.
+        warm_up: whether to stop at the end of the warm-up. Defaults to `False`.
+    """
+    state = read_state(run)
+    callbacks, retrieval_metrics, early_stopping = _watching(
+        model, validation, config, run, warm_up
+    )
+    for_search = None
+    if warm_up or config.batch_norm == "statistics":
+        for_search = functools.partial(phases.for_search, config, run)
+    checkpoint = RunCheckpoint(
+        run,
+        retrieval_metrics,
+        early_stopping,
+        state,
+        for_search,
+        monitor=_monitor(config),
+    )
+    model.fit(
+        stream,
+        epochs=config.warm_up_epochs if warm_up else config.epochs,
+        initial_epoch=state["epochs_done"] if state else 0,
+        steps_per_epoch=config.steps_per_epoch,
+        verbose=0,
+        shuffle=False,
+        callbacks=[
+            StopIfDiverged(config.learning_rate),
+            *callbacks,
+            EpochTable(config.steps_per_epoch, config.epochs, ProgressLine("Train"), report),
+            checkpoint,
+        ],
+    )
+
+
+def _monitor(config):
+    """The key of Keras's logs for a config's `monitor`."""
+    return f"val_{config.monitor}"
+
+
+def _watching(model, validation, config, run, warm_up):
+    """Keras's callbacks of a run, and which of them measures and which stops, or `None`."""
+    log_dir = run.tensorboard if config.tensorboard else None
+    if validation is None:
+        board = [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)] if log_dir else []
+        return board, None, None
+    retrieval_metrics = RetrievalMetrics(
+        validation,
+        ks(config.dataset),
+        margin=_margin(config.loss, model.loss),
+        seed=config.seed,
+    )
+    # While the network is frozen a standstill says nothing.
+    patience = None if warm_up else config.patience or None
+    callbacks = standard_callbacks(
+        retrieval_metrics, monitor=_monitor(config), patience=patience, log_dir=log_dir
+    )
+    early_stopping = next(
+        (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
+    )
+    return callbacks, retrieval_metrics, early_stopping
+
+
+def _margin(name, loss):
+    """The margin of a loss between a positive's and a negative's Euclidean distance, else 0."""
+    if name in ("margin_discriminate", "triplet") and loss.distance == "euclidean":
+        return loss.margin
+    return 0.0
