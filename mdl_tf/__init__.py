@@ -29,6 +29,7 @@ The map of the library, in the order in which data passes through it:
               evaluation  a whole set of images -> metrics
               runs, run_callbacks, progress, plots, report
               browse      a data set -> a contact sheet
+              thumbnails  images of a set -> small pictures
               image_file  what a person sees in a file, and what is wrong with it
               files       where things are kept, written whole or not at all
               train, cli
@@ -74,6 +75,8 @@ _PARTS = (
     "runs",
     "search",
     "setting",
+    "summaries",
+    "thumbnails",
     "train",
     "trainable",
     "training_model",
