@@ -12,6 +12,8 @@ from mdl_tf import projector, summaries
 from mdl_tf.callbacks import RetrievalMetrics
 from mdl_tf.mosaic import NeighborMosaic
 
+_NO_SHARES = ("gap_", "kmeans_")  # of the metrics, what is a distance
+
 
 class NeighborBoard(keras.callbacks.Callback):
     """Writes a picture of some queries with their nearest neighbours after each evaluation.
@@ -115,7 +117,8 @@ def write_test(
         log_dir: folder of TensorBoard logs.
         step: epochs that were trained.
         name: of the embeddings in the projector, such as `"untrained"` and `"trained"`.
-        metrics: a dict of numbers, as `mdl_tf.metrics.evaluate` gives it; counts are left out.
+        metrics: a dict of numbers, as `mdl_tf.metrics.evaluate` gives it; of them what lies in
+            [0, 1], no counts, gaps or inertia.
         distances: positive and negative distances, as `retrieval.sample_distances` gives them.
         image_set: an `ImageSet`, the test set. Its `queries`, if any, search the rest of it.
         embeddings: of the whole set, shape `(N, D)`.
@@ -130,7 +133,7 @@ def write_test(
     writer = summaries.open_run(log_dir, "test")
     with contextlib.closing(writer), writer.as_default(step=step):
         for key, value in metrics.items():
-            if isinstance(value, float):
+            if isinstance(value, float) and not key.startswith(_NO_SHARES):
                 tf.summary.scalar(f"test/{key}", value)
         summaries.write_distances(distances)
         if image_set.features is None:

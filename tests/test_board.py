@@ -138,7 +138,7 @@ def test_a_test_set_before_and_after_training(tmp_path):
     images = ImageSet("set", LABELS, NAMES, images=PIXELS, queries=queries)
     after = EMBEDDINGS[::-1]
     for step, name, vectors in ((0, "untrained", EMBEDDINGS), (3, "trained", after)):
-        report = {"recall_at_1": step / 10, "nmi": 0.5, "queries": 15}
+        report = {"recall_at_1": step / 10, "nmi": 0.5, "gap_p50": -0.5, "queries": 15}
         distances = np.arange(1.0, 5 + step), np.array([])
         write_test(tmp_path, step, name, report, distances, images, vectors, neighbors=4)
     found = summaries(tmp_path / "test")
