@@ -1,5 +1,6 @@
 """What TensorBoard shows in pictures, read back from its files."""
 
+import dataclasses
 import io
 
 import keras
@@ -70,7 +71,7 @@ def assert_shows(pixels, shown, embeddings, gallery, k):
             assert tuple(c[-2, 2]) == (BLUE if hit else ORANGE)
             corners[hit].add((c[:16, -16:] == 255).all(axis=-1).sum().item())
     assert corners[True] == {0}, "no cross"
-    assert len(corners[False]) == 1 and min(corners[False]) > 20, "a white cross"
+    assert len(corners[False]) == 1 and min(corners[False]) > 24, "a white cross"
 
 
 def model():
@@ -97,7 +98,9 @@ def test_the_same_queries_with_their_true_neighbours_after_each_evaluation(tmp_p
     keep = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: seen.setdefault(epoch, retrieval.embeddings)
     )
-    board = NeighborBoard(retrieval, IMAGES, tmp_path, queries=6, neighbors=3, seed=1)
+    # The metrics do not know of queries, and the picture shows what they measure.
+    split = dataclasses.replace(IMAGES, queries=LABELS == 0)
+    board = NeighborBoard(retrieval, split, tmp_path, queries=6, neighbors=3, seed=1)
     fit([retrieval, keep, board], epochs=4)
     assert seen[0] is seen[1] and not np.array_equal(seen[0], seen[2])
     np.testing.assert_array_equal(retrieval.labels, LABELS)
