@@ -28,7 +28,9 @@ The map of the library, in the order in which data passes through it:
               trainable   which layers learn, and put back as it was
               evaluation  a whole set of images -> metrics
               runs, run_callbacks, progress, plots, report
+              board       what TensorBoard shows besides scalars: summaries, mosaic, projector
               browse      a data set -> a contact sheet
+              thumbnails  images of a set -> small pictures
               image_file  what a person sees in a file, and what is wrong with it
               files       where things are kept, written whole or not at all
               train, cli
@@ -49,6 +51,7 @@ _PARTS = (
     "backbones",
     "batch_norm",
     "batches",
+    "board",
     "browse",
     "callbacks",
     "config",
@@ -62,18 +65,22 @@ _PARTS = (
     "images",
     "losses",
     "metrics",
+    "mosaic",
     "optimizers",
     "pairs",
     "phases",
     "plan",
     "plots",
     "progress",
+    "projector",
     "report",
     "retrieval",
     "run_callbacks",
     "runs",
     "search",
     "setting",
+    "summaries",
+    "thumbnails",
     "train",
     "trainable",
     "training_model",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mdl_tf import image_file, plots
+from mdl_tf import plots, thumbnails
 
 SIDE = 160  # pixels of a thumbnail
 
@@ -32,7 +32,7 @@ def contact_sheet(collection, classes=8, images=8):
     rows, titles = [], []
     for c in shown.tolist():
         members = np.flatnonzero(image_set.labels == c)
-        rows.append([_thumbnail(image_set, i) for i in members[:images].tolist()])
+        rows.append([thumbnails.small(image_set, i, SIDE) for i in members[:images].tolist()])
         name = image_set.class_names[c]
         name = name if len(name) <= 28 else name[:25] + "..."
         titles.append(f"{name}\n{collection.sides[c]}, {len(members):,} images")
@@ -40,10 +40,3 @@ def contact_sheet(collection, classes=8, images=8):
     if len(shown) < count:
         title += f"; {len(shown)} classes are shown"
     return plots.contact_sheet(rows, titles, title)
-
-
-def _thumbnail(image_set, i):
-    if image_set.paths is None:
-        return image_set.images[i]
-    box = None if image_set.boxes is None else image_set.boxes[i]
-    return image_file.thumbnail(image_set.paths[i], SIDE, box)

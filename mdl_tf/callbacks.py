@@ -1,11 +1,9 @@
 """Retrieval metrics for `fit`, and the order in which callbacks see each other's keys."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 
-from mdl_tf import metrics, retrieval
+from mdl_tf import metrics, retrieval, summaries
 from mdl_tf.embedding import embed
 
 MONITOR = "val_recall_at_1"
@@ -39,6 +37,9 @@ class RetrievalMetrics(keras.callbacks.Callback):
 
     Attributes:
         distances: positive and negative distances of the last evaluation, a sample, two arrays.
+        embeddings: of the last evaluation, `(N, D)` float32, in the order of `validation`; a new
+            array each time, `None` before the first.
+        labels: of the same images, `(N,)`.
 
     Raises:
         ValueError: if an argument is not one of the above or an endless stream, or (in the first
@@ -88,7 +89,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         self.margin = margin
         self.log_dir = log_dir
         self.seed = seed
-        self.distances = None
+        self.distances = self.embeddings = self.labels = None
         self.last = {}
         self._writer = None
 
@@ -132,7 +133,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
             seed=self.seed,
         )
         positive, negative = retrieval.sample_distances(embeddings, labels, seed=self.seed)
-        self.distances = positive, negative
+        self.distances, self.embeddings, self.labels = (positive, negative), embeddings, labels
         self._write_histograms(epoch)
         report["mean_positive_distance"] = positive.mean()
         report["mean_negative_distance"] = negative.mean() if len(negative) else 0.0
@@ -142,14 +143,10 @@ class RetrievalMetrics(keras.callbacks.Callback):
     def _write_histograms(self, epoch):
         if self.log_dir is None:
             return
-        import tensorflow as tf
-
         if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(Path(self.log_dir) / "validation"))
+            self._writer = summaries.open_run(self.log_dir, "validation")
         with self._writer.as_default(step=epoch):
-            for name, values in zip(("positive", "negative"), self.distances, strict=True):
-                if len(values):
-                    tf.summary.histogram(f"distances/{name}", values, buckets=50)
+            summaries.write_distances(self.distances)
         self._writer.flush()
 
     def on_train_end(self, logs=None):

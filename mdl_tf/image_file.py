@@ -167,10 +167,30 @@ def thumbnail(path, side=160, box=None):
     Returns:
         uint8 RGB, shape `(h, w, 3)`.
     """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if box is None:
+            # Of a large JPEG no more than an eighth of the resolution need be unpacked.
+            image.draft(None, (2 * side, 2 * side))
+        return shrink(_as_seen(image), side, box)
+
+
+def shrink(pixels, side=160, box=None):
+    """A small copy of an image in memory, to be looked at.
+
+    Args:
+        pixels: uint8, shape `(h, w)` or `(h, w, 3)`.
+        side: pixels of the longer side, at most. Defaults to `160`.
+        box: as in `thumbnail`. Defaults to `None`, the whole.
+
+    Returns:
+        uint8, shape `(h, w)` or `(h, w, 3)` as it came.
+    """
     import numpy as np
     from PIL import Image
 
-    image = Image.fromarray(read(path))
+    image = Image.fromarray(pixels)
     if box is not None and not np.isnan(box).any():
         left, top, right, bottom = (round(float(edge)) for edge in box)
         left, top = max(0, min(left, image.width - 1)), max(0, min(top, image.height - 1))
