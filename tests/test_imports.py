@@ -44,6 +44,7 @@ ALLOWED = {
     "plan": set(),
     "plots": set(),
     "progress": set(),
+    "recipes": {"config", "files", "recipes"},
     "report": set(),
     "retrieval": set(),
     "run_callbacks": {"callbacks", "progress", "runs"},
@@ -78,6 +79,7 @@ LIGHT = {
     "mdl_tf.datasets": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.image_file": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.metrics": {"tensorflow", "keras", "sklearn"},
+    "mdl_tf.recipes": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.retrieval": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.runs": {"tensorflow", "keras", "sklearn"},
 }
