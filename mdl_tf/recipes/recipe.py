@@ -92,7 +92,7 @@ class Recipe:
             ConfigError: as `TrainConfig`.
         """
         classes = min(_SMOKE_CLASSES, self.config().classes_per_batch)
-        small = {**_SMOKE, "classes_per_batch": classes, "data_dir": str(data_dir)}
+        small = {**_SMOKE, "classes_per_batch": classes, "data_dir": data_dir and str(data_dir)}
         return self.config(**{**small, **changes})
 
     def rows(self, config):
