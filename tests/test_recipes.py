@@ -13,6 +13,7 @@ from mdl_tf.recipes import Recipe
 SETS = ("cub200", "cars196", "sop")
 NAMES = sorted(f"{data}-{kind}" for data in SETS for kind in ("2017", "modern", "reality-check"))
 FOLDER = Path(recipes.__file__).parent
+ROOT = Path(__file__).parent.parent
 
 
 def content(name):
@@ -178,6 +179,14 @@ def test_hours_are_those_of_the_settings(name):
     assert all("not run" in entry["basis"] for entry in (gpu, cpu))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_has_the_same_hours(name):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| `") and f"`{name}`" in line)
+    cells = [cell.strip().removesuffix(" at most") for cell in row.split("|")]
+    assert cells[-3:-1] == [f"{entry['hours']:.1f}" for entry in recipes.load(name).hours]
+
+
 def test_hours_of_a_changed_run():
     recipe = recipes.load("cub200-reality-check")
     hours = [entry["hours"] for entry in recipe.hours_of(recipe.config(fold=2))]
@@ -310,6 +319,6 @@ def test_a_recipe_that_is_none(part, value, expected):
 
 def test_a_wheel_holds_the_files():
     setup = configparser.ConfigParser()
-    setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
     pattern = setup["options.package_data"]["mdl_tf.recipes"]
     assert sorted(path.stem for path in FOLDER.glob(pattern)) == NAMES
