@@ -23,6 +23,7 @@ The map of the library, in the order in which data passes through it:
 
     around    config      every setting of a run, to and from JSON
               setting     one of them: what it may be
+              recipes     published set-ups as configs, and the figures to hold a run against
               assemble    config -> model, loss, optimizer
               phases      a warm-up with the network frozen, and then the rest
               trainable   which layers learn, and put back as it was
@@ -73,6 +74,7 @@ _PARTS = (
     "plots",
     "progress",
     "projector",
+    "recipes",
     "report",
     "retrieval",
     "run_callbacks",

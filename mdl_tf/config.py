@@ -30,7 +30,7 @@ _NEEDS_A_NETWORK = {
     "warm_up_epochs": "where nothing could be frozen",
 }
 # Settings that are used only with some values of another.
-_ONLY_WITH = (
+ONLY_WITH = (
     ("momentum", "optimizer", ("rmsprop", "sgd")),
     ("decay_epochs", "schedule", ("step",)),
     ("decay_factor", "schedule", ("step",)),
@@ -214,7 +214,7 @@ class TrainConfig:
                 "`validation` must be left out with `folds`, of which each is the validation "
                 f"classes once. Received: validation={self.validation}, folds={self.folds}"
             )
-        for name, choice, values in _ONLY_WITH:
+        for name, choice, values in ONLY_WITH:
             chosen = getattr(self, choice)
             if chosen not in values and getattr(self, name) != default[name]:
                 raise ConfigError(

@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from mdl_tf import run_data, run_report
+from mdl_tf import board, run_data, run_report
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import concatenated, load_model
 from mdl_tf.evaluation import embedded
@@ -52,6 +52,9 @@ def train_folds(config, run, train_one, report=print):
     results["concatenated"] = found.metrics
     run.write_json("metrics.json", results)
     run_report.draw(run, config, {"Test classes, concatenated": found.distances})
+    if config.tensorboard:
+        name, shown = "concatenated", (test, found.embeddings)
+        board.write_test(run.tensorboard, config.epochs, name, *found[:2], *shown, seed=config.seed)
     clock.lap("evaluation")
     text = run_report.closing(run, test, results, "concatenated", clock)
     report("\n" + text)

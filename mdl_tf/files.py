@@ -5,6 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
+# In the root of a data set that was generated to stand in for a real one.
+STAND_IN = "stand_in.json"
+
 
 def data_folder(data_dir=None):
     """The folder of data sets: `data_dir`, else `$MDL_TF_HOME`, else `~/.cache/mdl_tf`."""

@@ -48,25 +48,3 @@ def table(results):
     if max(lone):
         lines.append(f"{max(lone):,} images alone in their class have nothing to find: left out.")
     return "\n".join(lines)
-
-
-def published_table(recipe, results):
-    """Published results beside a run's own, as far as they may be compared.
-
-    Args:
-        recipe: what `recipe.json` holds of the recipe that the run follows, or `None`.
-        results: dict from a name to a dict of metrics, as in `metrics.json`.
-
-    Returns:
-        Lines of text; none without a recipe.
-    """
-    if not recipe:
-        return []
-    lines = []
-    for kind in dict.fromkeys(row["kind"] for row in recipe["published"]):
-        rows = [row for row in recipe["published"] if row["kind"] == kind]
-        keys = [key for key in COLUMNS if any(key in row for row in rows)]
-        own = {key: value for key, value in results[kind].items() if key in keys}
-        labels = {row["label"]: row for row in rows}
-        lines += [rows[0]["heading"], table({"this run": own} | labels), ""]
-    return lines

@@ -1,11 +1,22 @@
 """The data of a run: what its config names, split by class, and batches of it."""
 
+from typing import NamedTuple
+
+import tensorflow as tf
+
 from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
 from mdl_tf.evaluation import BATCH
 from mdl_tf.progress import ProgressLine
 
 LISTED = 20  # files that are left out, in the output
+
+
+class Validation(NamedTuple):
+    """The validation classes: their images, and batches of all of them in order."""
+
+    image_set: datasets.ImageSet
+    batches: tf.data.Dataset
 
 
 def load(config, run, report=print):
@@ -90,19 +101,19 @@ def training_stream(train_set, config, epochs_done=0):
     )
 
 
-def validation_stream(validation, config):
-    """Every image of the validation classes once, in order.
+def validated(image_set, config):
+    """The validation classes with batches of every image once, in order.
 
     Args:
-        validation: an `ImageSet`, or `None`.
+        image_set: an `ImageSet`, or `None`.
         config: the `TrainConfig`.
 
     Returns:
-        A `tf.data.Dataset`, or `None`.
+        A `Validation`, or `None`.
     """
-    if validation is None:
+    if image_set is None:
         return None
-    return _stream(batches.ordered, validation, config, batch_size=BATCH)
+    return Validation(image_set, _stream(batches.ordered, image_set, config, batch_size=BATCH))
 
 
 def _stream(make, image_set, config, **options):

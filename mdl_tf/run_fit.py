@@ -5,6 +5,7 @@ import functools
 import keras
 
 from mdl_tf import phases
+from mdl_tf.board import NeighborBoard
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.progress import ProgressLine
 from mdl_tf.report import ks
@@ -17,7 +18,7 @@ def fit(model, stream, validation, config, run, report=print, *, warm_up=False):
     Args:
         model: compiled for this phase (`mdl_tf.phases`).
         stream: of training batches, from the first that is not done.
-        validation: batches of the validation classes, or `None`.
+        validation: a `Validation`, or `None`.
         config: the `TrainConfig`.
         run: the `Run`.
         report: a function that prints a line. Defaults to `print`.
@@ -63,10 +64,10 @@ def _watching(model, validation, config, run, warm_up):
     """Keras's callbacks of a run, and which of them measures and which stops, or `None`."""
     log_dir = run.tensorboard if config.tensorboard else None
     if validation is None:
-        board = [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)] if log_dir else []
-        return board, None, None
+        scalars = keras.callbacks.TensorBoard(str(log_dir), write_graph=False)
+        return [scalars] if log_dir else [], None, None
     retrieval_metrics = RetrievalMetrics(
-        validation,
+        validation.batches,
         ks(config.dataset),
         margin=_margin(config.loss, model.loss),
         seed=config.seed,
@@ -76,6 +77,9 @@ def _watching(model, validation, config, run, warm_up):
     callbacks = standard_callbacks(
         retrieval_metrics, monitor=_monitor(config), patience=patience, log_dir=log_dir
     )
+    if log_dir:
+        images = validation.image_set
+        callbacks.append(NeighborBoard(retrieval_metrics, images, log_dir, seed=config.seed))
     early_stopping = next(
         (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
     )

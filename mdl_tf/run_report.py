@@ -7,7 +7,8 @@ import numpy as np
 from mdl_tf import plots
 from mdl_tf.evaluation import BATCH
 from mdl_tf.progress import duration
-from mdl_tf.report import published_table, table
+from mdl_tf.recipes.tables import published
+from mdl_tf.report import table
 from mdl_tf.run_callbacks import read_state
 
 
@@ -110,7 +111,7 @@ def closing(run, test, results, after, clock):
         f"Test: {len(test):,} {test.kind} of {test.num_classes:,} classes never seen in training",
         table(results),
         "",
-        *published_table(run.read_json("recipe.json"), results),
+        *_published(run.read_json("recipe.json"), results),
         f"Training took Recall@1 on unseen classes from {first:.3f} to {last:.3f}.",
         f"Time: {clock}.",
         f"Run folder: {run.folder}",
@@ -118,3 +119,15 @@ def closing(run, test, results, after, clock):
     text = "\n".join(lines)
     run.write_text("report.txt", text + "\n")
     return text
+
+
+def _published(recipe, results):
+    """Published results below a run's own, as far as they may be compared."""
+    if not recipe:
+        return []
+    if not recipe["published"]:
+        return [recipe["why_none"], ""]
+    names = {"trained": "this run", "separated": "these, mean", "concatenated": "these together"}
+    own = [(name, results[key]) for key, name in names.items() if key in results]
+    head = f"Published, beside this run of recipe {recipe['name']}, on the same test classes:"
+    return [head, published(recipe["published"], own), ""]

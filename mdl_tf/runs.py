@@ -30,13 +30,15 @@ class Run:
         self.tensorboard = self.folder / "tensorboard"
 
     @classmethod
-    def create(cls, config, runs_dir="runs", name=None):
-        """A new run folder with its `config.json`.
+    def create(cls, config, runs_dir="runs", name=None, *, recipe=None):
+        """A new run folder with its `config.json`, and `recipe.json` if it has one.
 
         Args:
             config: a `TrainConfig`.
             runs_dir: folder of the runs. Defaults to `"runs"`.
-            name: name of the run. Defaults to data set and backbone, with a number if taken.
+            name: name of the run. Defaults to that of the recipe, or to data set and backbone,
+                with a number if taken.
+            recipe: what is kept of its recipe (`Recipe.record`). Defaults to `None`, no recipe.
 
         Raises:
             ConfigError: if there is a run of that name, or the folder cannot be written.
@@ -44,6 +46,8 @@ class Run:
         runs_dir = Path(runs_dir)
         # Both may hold what a folder's name must not, such as the path of a preset.
         default = re.sub(r"[:/\\]+", "-", f"{config.dataset}-{config.backbone}")
+        if recipe:
+            default = recipe["name"] + "-smoke" * recipe["smoke"]
         folder = runs_dir / (name or default)
         number = 1
         while True:
@@ -64,6 +68,8 @@ class Run:
                 ) from error
         run = cls(folder)
         run.write_text("config.json", config.to_json())
+        if recipe:
+            run.write_json("recipe.json", recipe)
         return run
 
     @classmethod

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mdl_tf import cross_validation, phases, run_data, run_report
+from mdl_tf import board, cross_validation, phases, run_data, run_report
 from mdl_tf.assemble import build_loss, build_model, build_optimizer
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.image_set import SIDES
@@ -81,7 +81,7 @@ class _Training:
         # Features have a size that only the data tell.
         embedder = None if self.state or config.backbone == "none" else build_model(config)
         sets = run_data.load(config, self.run, self.report)
-        self.train_set, self.validation, self.test = sets
+        self.train_set, validation, self.test = sets
         if self.state:
             self._go_on()
         else:
@@ -89,7 +89,7 @@ class _Training:
                 embedder = build_model(config, feature_size=self.train_set.features.shape[1])
             self.model, learns = phases.begin(config, self.train_set.num_classes, embedder)
         self.stream = run_data.training_stream(self.train_set, config, self.done)
-        self.validation_stream = run_data.validation_stream(self.validation, config)
+        self.validation = run_data.validated(validation, config)
         named = dict(zip(SIDES, sets, strict=True))
         self.run.keep_classes(named, new=not self.state)
         self.run.keep_counts(named, new=not self.state)
@@ -110,13 +110,12 @@ class _Training:
         """The test without a network, and through the network as it begins."""
         if "untrained" in self.results:
             return
-        test, validation = self.test, self.validation
-        counts = len(test), len(validation or ())
-        self.report(run_report.forecast(self.model, self.config, *counts))
+        test = self.test
+        watched = len(self.validation.image_set) if self.validation else 0
+        self.report(run_report.forecast(self.model, self.config, len(test), watched))
         raw = "raw_pixels" if test.features is None else "features"
         self.results[raw] = raw_pixels(test, self.config.dataset)
-        found = embedded(self.model, test, "Embed test, untrained", **self.options)
-        self.results["untrained"] = found.metrics
+        found = self._measured(self.model, "untrained", step=0)
         with self.run.writing(_DISTANCES) as path:
             np.savez(path, positive=found.distances[0], negative=found.distances[1])
         self.run.write_json("metrics.json", self.results)
@@ -127,7 +126,7 @@ class _Training:
         config, run = self.config, self.run
         if self.done >= config.epochs or (self.state and self.state["stopped"]):
             return
-        options = self.validation_stream, config, run, self.report
+        options = self.validation, config, run, self.report
         if self.done < config.warm_up_epochs:
             self.report(
                 f"Warm-up to epoch {config.warm_up_epochs}: the embedding layer learns alone."
@@ -144,8 +143,7 @@ class _Training:
     def measure_trained(self):
         """The test through the best model; pictures and the closing table."""
         best = load_model(self.run.model, compile=False)
-        found = embedded(best, self.test, "Embed test, trained", **self.options)
-        self.results["trained"] = found.metrics
+        found = self._measured(best, "trained", step=read_state(self.run)["epochs_done"])
         self.run.write_json("metrics.json", self.results)
         with np.load(self.run.folder / _DISTANCES) as stored:
             before = stored["positive"], stored["negative"]
@@ -155,6 +153,16 @@ class _Training:
         text = run_report.closing(self.run, self.test, self.results, "trained", self.clock)
         self.report("\n" + text)
         return self.results
+
+    def _measured(self, model, name, step):
+        found = embedded(model, self.test, f"Embed test, {name}", **self.options)
+        self.results[name] = found.metrics
+        if self.config.tensorboard:
+            log_dir, seed = self.run.tensorboard, self.config.seed
+            board.write_test(
+                log_dir, step, name, *found[:2], self.test, found.embeddings, seed=seed
+            )
+        return found
 
 
 def _make_repeatable():

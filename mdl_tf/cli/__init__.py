@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from mdl_tf import __version__
-from mdl_tf.cli import convert, datasets, evaluate, search, train
+from mdl_tf.cli import convert, datasets, evaluate, recipes, search, train
 from mdl_tf.cli.common import Parser
 from mdl_tf.config import ConfigError
 
@@ -16,6 +16,7 @@ _COMMANDS = {
     "embed": search.run_embed,
     "search": search.run_search,
     "datasets": datasets.run,
+    "recipes": recipes.run,
     "convert-weights": convert.run,
 }
 
@@ -27,7 +28,7 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for command in (train, evaluate, search, datasets, convert):
+    for command in (train, evaluate, search, datasets, recipes, convert):
         command.add_to(commands)
     return parser
 

@@ -4,11 +4,12 @@ Each has a module of its own name that knows its files: `FOLDERS`, the usual nam
 `LAYOUTS`, the forms in which it circulates.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-from mdl_tf.datasets import cars196, cub200, inshop, sop
+from mdl_tf.datasets import cars196, cub200, inshop, sop, stand_ins
 from mdl_tf.datasets.archive import extract
 from mdl_tf.datasets.cache import data_folder
 from mdl_tf.datasets.fetch import difference, fetch
@@ -46,16 +47,21 @@ def read(name, data_dir=None, progress=None):
             to `None`.
 
     Returns:
-        A `Collection` with paths; nobody has looked whether the images are there.
+        A `Collection` with paths; nobody has looked whether the images are there. That of a
+        generated stand-in (`mdl_tf.datasets.stand_ins`) says so in its name.
 
     Raises:
         ValueError: if the name is unknown, the data set is not there, its files do not match each
             other, or there are not as many classes and images as there should be.
     """
     found = _extracted(name, data_dir, progress)
+    counts = stand_ins.counts(name, found.root, OFFICIAL[name].counts)
     collection = found.layout.read(found.root)
-    check_counts(name, collection, found.root)
-    return collection
+    check_counts(name, collection, found.root, stand_in=counts)
+    if counts is None:
+        return collection
+    images = dataclasses.replace(collection.images, name=f"{name} stand-in")
+    return dataclasses.replace(collection, images=images)
 
 
 def download(name, data_dir=None, progress=None):

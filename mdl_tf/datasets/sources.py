@@ -135,7 +135,7 @@ OFFICIAL = {
 }
 
 
-def check_counts(name, collection, where, argument="data_dir"):
+def check_counts(name, collection, where, argument="data_dir", stand_in=None):
     """Refuse a data set that has not as many classes and images as there should be.
 
     Args:
@@ -143,17 +143,20 @@ def check_counts(name, collection, where, argument="data_dir"):
         collection: a `Collection`.
         where: what was read, for the error.
         argument: what the error is about. Defaults to `"data_dir"`.
+        stand_in: the counts of a stand-in of it, if it is one. Defaults to `None`, the real one.
 
     Raises:
         ValueError: if a count differs, with both.
     """
     row = OFFICIAL[name]
     received = _counts(collection)
-    wrong = [what for what, count in row.counts.items() if received[what] != count]
+    expected = row.counts if stand_in is None else stand_in
+    wrong = [what for what, count in expected.items() if received[what] != count]
     if wrong:
+        of_what = f"{name} ({row.title})" if stand_in is None else f"the stand-in of {name}"
         raise ValueError(
-            f"`{argument}` must hold all of {name} ({row.title}): "
-            f"{', '.join(f'{row.counts[what]:,} {what}' for what in wrong)}. Received: "
+            f"`{argument}` must hold all of {of_what}: "
+            f"{', '.join(f'{expected[what]:,} {what}' for what in wrong)}. Received: "
             f"{', '.join(f'{received[what]:,} {what}' for what in wrong)}, in {where}"
         )
 
