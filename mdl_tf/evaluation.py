@@ -158,8 +158,10 @@ def evaluate_run(
         seed=config.seed,
         stream=stream,
     )
+    # A stand-in says that it is one in its name.
+    named = collection.images.name
     return {
-        "dataset": dataset,
+        "dataset": named if named.startswith(dataset) else dataset,
         "split": split,
         "images": len(image_set),
         "classes": image_set.num_classes,
