@@ -20,7 +20,10 @@ def cache_folder(tmp_path_factory):
 
 
 # Minutes each: begun last, one of them would be waited for alone.
-LONG = ("test_loss_contract", "test_shown_code", "test_train", "test_cli", "test_training_model")
+LONG = (
+    *("test_loss_contract", "test_shown_code", "test_smoke", "test_train", "test_cli"),
+    *("test_cross_validation", "test_training_model"),
+)
 
 
 def pytest_collection_modifyitems(items):
