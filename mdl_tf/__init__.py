@@ -34,7 +34,9 @@ The map of the library, in the order in which data passes through it:
               thumbnails  images of a set -> small pictures
               image_file  what a person sees in a file, and what is wrong with it
               files       where things are kept, written whole or not at all
-              train, cli
+              train       one run: run_data, run_fit, run_report
+              cross_validation  a run for each fold, separated and concatenated
+              cli
 
 Axis letters, the same everywhere: `B` batch, `P` classes per batch, `K` images per class,
 `D` embedding size, `N` images in a set, `Q` queries, `G` gallery, `k` neighbours,
@@ -56,6 +58,7 @@ _PARTS = (
     "browse",
     "callbacks",
     "config",
+    "cross_validation",
     "datasets",
     "distances",
     "embedding",
@@ -78,6 +81,9 @@ _PARTS = (
     "report",
     "retrieval",
     "run_callbacks",
+    "run_data",
+    "run_fit",
+    "run_report",
     "runs",
     "search",
     "setting",
