@@ -79,8 +79,8 @@ class TrainConfig:
     )
     weights: str | None = setting(
         None,
-        "weights of the network to begin with: imagenet (published ones), or a weight file of it; "
-        "else random",
+        "weights of the network to begin with: imagenet (published ones), a weight file of it, or "
+        "random",
         optional=True,
     )
     image_size: int = setting(64, "height and width that the network sees", least=16)

@@ -12,8 +12,9 @@ import numpy as np
 from mdl_tf import board, run_data, run_report
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import concatenated, load_model
-from mdl_tf.evaluation import embedded
+from mdl_tf.evaluation import embedded, options
 from mdl_tf.progress import duration
+from mdl_tf.run_callbacks import read_state
 
 
 def train_folds(config, run, train_one, report=print):
@@ -34,6 +35,7 @@ def train_folds(config, run, train_one, report=print):
         latter; `"concatenated"`, of the embeddings one behind the other.
     """
     clock, start = run_report.Clock(run), time.perf_counter()
+    run_data.check_folds(config)
     finished = {part.config.fold for part in run.parts if _results(part)}
     missing = [number for number in range(1, config.folds + 1) if number not in finished]
     for done, number in enumerate(missing):
@@ -46,17 +48,19 @@ def train_folds(config, run, train_one, report=print):
         except BaseException:
             part.discard_if_empty()
             raise
-    clock.lap("folds")
+        finally:
+            clock.lap("folds")
     results = _summary([_results(part) for part in run.parts])
     test, found = _concatenated(config, run)
     results["concatenated"] = found.metrics
     run.write_json("metrics.json", results)
     run_report.draw(run, config, {"Test classes, concatenated": found.distances})
     if config.tensorboard:
+        step = max(read_state(part)["epochs_done"] for part in run.parts)
         name, shown = "concatenated", (test, found.embeddings)
-        board.write_test(run.tensorboard, config.epochs, name, *found[:2], *shown, seed=config.seed)
+        board.write_test(run.tensorboard, step, name, *found[:2], *shown, seed=config.seed)
     clock.lap("evaluation")
-    text = run_report.closing(run, test, results, "concatenated", clock)
+    text = run_report.closing(run, config, test, results, clock)
     report("\n" + text)
     return results
 
@@ -68,8 +72,10 @@ def _fold(config, run, number):
 
 def _results(part):
     """The metrics of a fold that is finished, else `None`."""
-    results = part.read_json("metrics.json", {})
-    return results if "trained" in results else None
+    # The report is what it writes last.
+    if not (part.folder / run_report.REPORT).is_file():
+        return None
+    return part.read_json("metrics.json")
 
 
 def _left(start, done, count):
@@ -103,13 +109,4 @@ def _concatenated(config, run):
     model = concatenated([load_model(part.model, compile=False) for part in run.parts])
     with run.writing("model.keras") as path:
         model.save(path)
-    found = embedded(
-        model,
-        sets[-1],
-        "Embed test, concatenated",
-        dataset=config.dataset,
-        augment=config.augment,
-        clustering=config.clustering,
-        seed=config.seed,
-    )
-    return sets[-1], found
+    return sets[-1], embedded(model, sets[-1], "Embed test, concatenated", **options(config))

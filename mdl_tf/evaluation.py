@@ -59,6 +59,16 @@ def embedded(
     return Embedded(report, distances, embeddings)
 
 
+def options(config):
+    """How a run's sets are measured, as arguments of `embedded`.
+
+    Args:
+        config: the `TrainConfig`.
+    """
+    names = ("dataset", "augment", "clustering", "seed")
+    return {name: getattr(config, name) for name in names}
+
+
 def raw_pixels(image_set, dataset=None, stream=None):
     """Metrics of the images themselves, grey and small, or of the features: without a network."""
     if image_set.features is not None:
@@ -140,7 +150,10 @@ def evaluate_run(
         else:
             raise ValueError(f"`split` must be one of {(*SIDES, 'all')}. Received: split={split!r}")
         if image_set is None:
-            raise ValueError("`split` 'validation' is empty: the run has no validation classes.")
+            raise ValueError(
+                "`split` 'validation' is empty: the run has no validation classes"
+                + (", its folds have: evaluate one." if config.cross_validated else ".")
+            )
         line.done(len(image_set), image_set.kind)
     model = load_model(run.model, compile=False)
     if (config.backbone == "none") != (image_set.features is not None):

@@ -46,5 +46,7 @@ def table(results):
         lines.append(f"{name.replace('_', ' '):<{first}}" + "".join(cells))
     lone = {row.get("lone_queries", 0) for row in results.values()}
     if max(lone):
-        lines.append(f"{max(lone):,.0f} images alone in their class have nothing to find: left out.")
+        lines.append(
+            f"{max(lone):,.0f} images alone in their class have nothing to find: left out."
+        )
     return "\n".join(lines)

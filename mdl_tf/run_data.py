@@ -1,5 +1,6 @@
 """The data of a run: what its config names, split by class, and batches of it."""
 
+import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -33,6 +34,15 @@ def load(config, run, report=print):
     Raises:
         ConfigError, ValueError: if the data are not there, or do not fit the config.
     """
+    collection = _read(config)
+    sets = collection.split(**config.split)
+    run.write_left_out(collection.problems)
+    _tell(sets, collection.problems, report)
+    _check(config, sets[0], collection.images.num_classes)
+    return sets
+
+
+def _read(config):
     with ProgressLine(f"Load {config.dataset}") as line:
         collection = datasets.read(
             config.dataset,
@@ -41,12 +51,25 @@ def load(config, run, report=print):
             on_corrupt=config.on_corrupt,
             progress=line,
         )
-        sets = collection.split(**config.split)
         line.done(len(collection.images), collection.images.kind)
-    run.write_left_out(collection.problems)
-    _tell(sets, collection.problems, report)
-    _check(config, sets[0], collection.images.num_classes)
-    return sets
+    return collection
+
+
+def check_folds(config):
+    """Refuse folds of which one could not be trained, before the first is.
+
+    Args:
+        config: a `TrainConfig` with `folds`.
+
+    Raises:
+        ConfigError, ValueError: as `load`, and as `batches.balanced`.
+    """
+    collection = _read(config)
+    for number in range(1, config.folds + 1):
+        fold = dataclasses.replace(config, fold=number, cache="none")
+        train_set, _, _ = collection.split(**fold.split)
+        _check(fold, train_set, collection.images.num_classes)
+        training_stream(train_set, fold)
 
 
 def _tell(sets, problems, report):

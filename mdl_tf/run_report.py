@@ -7,9 +7,11 @@ import numpy as np
 from mdl_tf import plots
 from mdl_tf.evaluation import BATCH
 from mdl_tf.progress import duration
-from mdl_tf.recipes.tables import published
+from mdl_tf.recipes.tables import published, wrapped
 from mdl_tf.report import table
 from mdl_tf.run_callbacks import read_state
+
+REPORT = "report.txt"
 
 
 class Clock:
@@ -93,41 +95,68 @@ def draw(run, config, distances):
             figure.savefig(path, dpi=150)
 
 
-def closing(run, test, results, after, clock):
+def closing(run, config, test, results, clock):
     """The end of a run in words; kept as `report.txt`.
 
     Args:
         run: the `Run`; if it follows a recipe, published results are put beside its own.
+        config: the `TrainConfig`.
         test: the `ImageSet` of the test classes.
         results: dict from a name to a dict of metrics, as in `metrics.json`.
-        after: which of them is what training reached.
         clock: the `Clock`.
 
     Returns:
         A text of several lines.
     """
-    first, last = (results[key]["recall_at_1"] for key in ("untrained", after))
     lines = [
         f"Test: {len(test):,} {test.kind} of {test.num_classes:,} classes never seen in training",
         table(results),
         "",
-        *_published(run.read_json("recipe.json"), results),
-        f"Training took Recall@1 on unseen classes from {first:.3f} to {last:.3f}.",
+        *_published(run, config, test, results),
+        _sentence(results),
         f"Time: {clock}.",
         f"Run folder: {run.folder}",
     ]
     text = "\n".join(lines)
-    run.write_text("report.txt", text + "\n")
+    run.write_text(REPORT, text + "\n")
     return text
 
 
-def _published(recipe, results):
-    """Published results below a run's own, as far as they may be compared."""
+def _sentence(results):
+    recall = {name: f"{row['recall_at_1']:.3f}" for name, row in results.items()}
+    text = "Training took Recall@1 on unseen classes from {untrained} to {trained}"
+    if "trained" in recall:
+        return text.format(**recall) + "."
+    text = text.format(untrained=recall["untrained"], trained=recall["separated"])
+    return (
+        f"{text}, the mean of the networks; their embeddings one behind the other reach "
+        f"{recall['concatenated']}."
+    )
+
+
+def _published(run, config, test, results):
+    """Published results below a run's own of equal size, as far as they may be compared."""
+    recipe = run.read_json("recipe.json")
     if not recipe:
         return []
+    changed = [f"{name} {now} instead of {was}" for name, (was, now) in recipe["changed"].items()]
+    lines = [wrapped(f"Changed from the recipe: {', '.join(changed)}")] if changed else []
+    # The folder that was read may be below the one that the recipe looked into.
+    if recipe["published"] and "stand-in" in test.name:
+        return [*lines, "No published figure is beside these: they are of a stand-in.", ""]
     if not recipe["published"]:
-        return [recipe["why_none"], ""]
-    names = {"trained": "this run", "separated": "these, mean", "concatenated": "these together"}
-    own = [(name, results[key]) for key, name in names.items() if key in results]
-    head = f"Published, beside this run of recipe {recipe['name']}, on the same test classes:"
-    return [head, published(recipe["published"], own), ""]
+        return [*lines, recipe["why_none"], ""]
+    lines += ["Some files were left out (left_out.csv)."] * (run.folder / "left_out.csv").is_file()
+    lines.append(f"Published, beside this run of recipe {recipe['name']}, on the same classes:")
+    return [*lines, published(recipe["published"], _own(config, results)), ""]
+
+
+def _own(config, results):
+    """A run's own results as rows like the published ones."""
+    row = {"method": "this run", "backbone": config.backbone}
+    size = config.embedding_dim
+    if "trained" in results:
+        kind = {"kind": "separated"} if config.folds > 1 else {}
+        return [{**row, **kind, "embedding_dim": size, **results["trained"]}]
+    sizes = {"separated": size, "concatenated": config.folds * size}
+    return [{**row, "kind": k, "embedding_dim": n, **results[k]} for k, n in sizes.items()]

@@ -122,7 +122,8 @@ class Run:
         """
         config, state = self.config, self.read_json(STATE, {})
         epochs = TrainConfig.check("epochs", epochs)
-        if config.cross_validated:
+        # The folds of a run are compared, and must be of equal length.
+        if config.cross_validated or (self.folder.parent / "config.json").is_file():
             raise ConfigError(
                 "`epochs` (--epochs) cannot be changed for a run with `folds`. "
                 f"Received: epochs={epochs} for a run of {config.folds} folds"

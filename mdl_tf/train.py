@@ -14,7 +14,7 @@ from mdl_tf.assemble import build_loss, build_model, build_optimizer
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import load_model
-from mdl_tf.evaluation import embedded, raw_pixels
+from mdl_tf.evaluation import embedded, options, raw_pixels
 from mdl_tf.run_callbacks import read_state
 from mdl_tf.run_fit import fit
 
@@ -64,12 +64,6 @@ class _Training:
         self.results = run.read_json("metrics.json", {})
         self.state = read_state(run)
         self.done = self.state["epochs_done"] if self.state else 0
-        self.options = {
-            "dataset": config.dataset,
-            "augment": config.augment,
-            "clustering": config.clustering,
-            "seed": config.seed,
-        }
 
     def begin(self):
         """Data and model; what cannot be is refused before the data are read, if it can be."""
@@ -150,12 +144,13 @@ class _Training:
         distances = {"Test classes, untrained": before, "Test classes, trained": found.distances}
         run_report.draw(self.run, self.config, distances)
         self.clock.lap("evaluation")
-        text = run_report.closing(self.run, self.test, self.results, "trained", self.clock)
+        text = run_report.closing(self.run, self.config, self.test, self.results, self.clock)
         self.report("\n" + text)
         return self.results
 
     def _measured(self, model, name, step):
-        found = embedded(model, self.test, f"Embed test, {name}", **self.options)
+        label = f"Embed test, {name}"
+        found = embedded(model, self.test, label, **options(self.config))
         self.results[name] = found.metrics
         if self.config.tensorboard:
             log_dir, seed = self.run.tensorboard, self.config.seed

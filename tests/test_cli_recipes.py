@@ -244,3 +244,15 @@ def test_a_run_that_never_began_is_discarded_with_its_recipe(folder, monkeypatch
 
 def test_runs_without_a_recipe_have_none(tmp_path):
     assert Run.create(TrainConfig(), tmp_path).read_json("recipe.json") is None
+
+
+def test_random_weights_in_place_of_those_of_a_recipe(tmp_path, monkeypatch):
+    from mdl_tf.datasets import stand_ins
+    from mdl_tf.runs import Run
+
+    monkeypatch.setattr("mdl_tf.train.train", lambda config, run: None)
+    data = str(stand_ins.write("cub200", tmp_path))
+    for flags, weights in (([], "imagenet"), (["--weights", "Random"], None)):
+        arguments = ["train", "--recipe", "cub200-2017", "--data-dir", data, *flags]
+        assert cli.main([*arguments, "--runs-dir", str(tmp_path), "--name", f"{weights}"]) == 0
+        assert Run(tmp_path / f"{weights}").config.weights == weights

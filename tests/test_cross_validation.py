@@ -1,5 +1,6 @@
 """A network for each fold: who validates what, what is kept, interrupted and reported."""
 
+import dataclasses
 import json
 
 import keras
@@ -11,11 +12,20 @@ from mdl_tf import batches, callbacks, cli, cross_validation, datasets, load_mod
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.datasets import Collection, ImageSet
 from mdl_tf.embedding import concatenated, embed
+from mdl_tf.recipes.tables import published
 from mdl_tf.run_callbacks import RunCheckpoint
+from mdl_tf.run_report import _own, _published
 from mdl_tf.runs import Run
 
 # Five classes to train from: three and two.
-FOLDS = {"folds": 2, "validation": 0.1, "classes_per_batch": 2, "epochs": 2, "steps_per_epoch": 3}
+FOLDS = {
+    "folds": 2,
+    "validation": 0.1,
+    "classes_per_batch": 2,
+    "epochs": 2,
+    "steps_per_epoch": 3,
+    "augment": "paper",
+}
 
 
 def quietly(config, run):
@@ -86,7 +96,7 @@ def test_metrics_are_those_of_the_networks_alone_and_together(finished):
     embeddings = []
     for part in run.parts:
         model = load_model(part.model, compile=False)
-        vectors, labels = embed(model, batches.ordered(test, image_size=(16, 16)))
+        vectors, labels = embed(model, batches.ordered(test, 64, (16, 16), "paper"))
         embeddings.append(vectors)
     alone = [metrics.evaluate(vectors, labels) for vectors in embeddings]
     together = metrics.evaluate(np.concatenate(embeddings, axis=1), labels)
@@ -137,10 +147,14 @@ def test_the_command_measures_the_run_and_goes_on_without_training(finished, cap
     assert f"tensorboard --logdir {run.folder}\n" in capsys.readouterr().out
     with pytest.raises(ConfigError) as raised:
         run.extend(9)
-    assert str(raised.value) == (
+    message = (
         "`epochs` (--epochs) cannot be changed for a run with `folds`. "
         "Received: epochs=9 for a run of 2 folds"
     )
+    assert str(raised.value) == message
+    with pytest.raises(ConfigError) as raised:
+        run.parts[1].extend(9)
+    assert str(raised.value) == message
 
 
 def test_tensorboard_has_every_fold_and_the_whole(finished):
@@ -179,11 +193,17 @@ def test_an_interrupted_fold_goes_on_as_if_nothing_had_happened(tmp_path, monkey
 
 
 def test_a_run_that_never_began_leaves_nothing(tmp_path, capsys):
-    settings = ["--dataset", "digits", "--backbone", "conv4", "--folds", "2"]
-    settings += ["--image-size", "16", "--classes-per-batch", "4"]
-    assert cli.main(["train", *settings, "--runs-dir", str(tmp_path), "--name", "a"]) == 2
-    assert "`classes_per_batch` (--classes-per-batch) must be at most" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    settings = ["--dataset", "digits", "--backbone", "conv4", "--image-size", "16", "--name", "a"]
+    settings += ["--classes-per-batch", "3", "--runs-dir", str(tmp_path)]
+    # Only the second part of three, and the third of four, are too small.
+    for folds, message in (
+        ("2", "`classes_per_batch` (--classes-per-batch) must be at most the number of training"),
+        ("3", "1 for validation, 5 for the test; fold=3 of folds=3"),
+    ):
+        assert cli.main(["train", *settings, "--folds", folds]) == 2
+        printed = capsys.readouterr()
+        assert message in printed.err and "Fold 1" not in printed.out
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_one_fold_alone(tmp_path):
@@ -234,23 +254,28 @@ ROWS = [
 
 def with_recipe(tmp_path, **record):
     config = TrainConfig(**{**SMALL, "epochs": 1, "clustering": True})
-    recipe = {"name": "some-2017", "smoke": False, "published": [], "why_none": ""} | record
+    recipe = {"name": "some-2017", "smoke": False, "changed": {}, "published": [], "why_none": ""}
+    recipe |= record
     run = Run.create(config, tmp_path, recipe=recipe)
     assert run.folder.name == "some-2017"
     return run, quietly(config, run), (run.folder / "report.txt").read_text()
 
 
 def test_published_figures_stand_below_a_run_of_a_recipe(tmp_path):
-    _, results, said = with_recipe(tmp_path, published=ROWS)
+    larger = {**ROWS[0], "embedding_dim": 16, "kind": "concatenated"}
+    changed = {"epochs": [50, 1]}
+    _, results, said = with_recipe(tmp_path, published=[*ROWS, larger], changed=changed)
     lines = said.splitlines()
-    start = lines.index("Published, beside this run of recipe some-2017, on the same test classes:")
+    start = lines.index("Published, beside this run of recipe some-2017, on the same classes:")
+    assert lines[start - 1] == "Changed from the recipe: epochs 1 instead of 50"
     assert lines[start + 1].split() == ["METHOD", "NETWORK", "DIMENSIONS", "R@1", "NMI", "SOURCE"]
     own = [f"{results['trained'][key]:.4f}" for key in ("recall_at_1", "nmi")]
-    assert lines[start + 2].split() == ["this", "run", *own]
+    assert lines[start + 2].split() == ["this", "run", "conv4", "8", *own]
     assert lines[start + 3].split() == ["a", "loss", "conv4", "8", "0.4259", "0.5538*", "[1]"]
     assert lines[start + 4].split() == ["a", "loss", "conv4", "8", "0.4259", "0.5538", "[2]"]
-    assert lines[start + 5].startswith("* from memory")
-    assert lines[start + 6 : start + 8] == ["[1] Somebody 2016", "[2] Somebody 2017"]
+    assert lines[start + 5].split()[3:5] == ["16", "concatenated"]
+    assert lines[start + 6].startswith("* from memory")
+    assert lines[start + 7 : start + 9] == ["[1] Somebody 2016", "[2] Somebody 2017"]
 
 
 def test_a_run_that_nothing_may_be_held_against_says_why(tmp_path):
@@ -258,22 +283,42 @@ def test_a_run_that_nothing_may_be_held_against_says_why(tmp_path):
     assert "\nIt has another size.\n" in said and "Published, beside" not in said
 
 
-def test_separated_and_concatenated_figures_are_held_apart(finished):
-    from mdl_tf.run_report import _published
+def test_figures_are_held_against_those_of_equal_size_and_kind_alone(finished):
+    run, results, _ = finished
+    row = {"method": "a loss", "backbone": "conv4", "source": "Somebody", "verified": True}
+    row |= {"recall_at_1": 0.4, "map_at_r": 0.1}
+    alone, separated, wide = (
+        {**row, "embedding_dim": size, **kind}
+        for size, kind in ((8, {}), (8, {"kind": "separated"}), (16, {"kind": "separated"}))
+    )
+    together = {**row, "embedding_dim": 16, "kind": "concatenated"}
+    narrow = {**together, "embedding_dim": 8}
+    for rows, expected in (
+        ([separated, together], ["separated", "concatenated"]),
+        ([separated], ["separated"]),
+        ([together], ["concatenated"]),
+        ([narrow, wide], []),
+        # Without a word it is one network alone.
+        ([alone], ["separated"]),
+    ):
+        lines = published(rows, _own(run.config, results)).splitlines()
+        sizes = {"separated": "8", "concatenated": "16"}
+        assert [line.split() for line in lines if line.startswith("this run")] == [
+            ["this", "run", "conv4", sizes[kind], kind]
+            + [f"{results[kind][key]:.4f}" for key in ("recall_at_1", "map_at_r")]
+            for kind in expected
+        ]
 
-    _, results, _ = finished
-    rows = [
-        {**ROWS[0], "kind": "separated", "map_at_r": 0.1},
-        {**ROWS[0], "kind": "concatenated", "embedding_dim": 16, "map_at_r": 0.2},
+
+def test_nothing_published_stands_beside_a_stand_in(tmp_path):
+    run, results, _ = with_recipe(tmp_path, published=ROWS)
+    images = collection(["test"] * 3).images
+    named = dataclasses.replace(images, name="cub200 stand-in test")
+    assert _published(run, run.config, named, results) == [
+        "No published figure is beside these: they are of a stand-in.",
+        "",
     ]
-    for row in rows:
-        row["verified"] = True
-    text = _published({"name": "x", "published": rows}, results)[1].splitlines()
-    ours = [line.split() for line in text[1:3]]
-    for line, key in zip(ours, ("separated", "concatenated"), strict=True):
-        assert f"{results[key]['recall_at_1']:.4f}" in line
-        assert f"{results[key]['map_at_r']:.4f}" in line
-    assert "8 separated" in text[3] and "16 concatenated" in text[4]
+    assert "Published, beside" in _published(run, run.config, images, results)[0]
 
 
 def test_the_summary_has_every_metric_of_the_folds():

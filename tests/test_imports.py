@@ -60,8 +60,8 @@ ALLOWED = {
     "run_fit": {"board", "callbacks", "phases", "progress", "report", "run_callbacks"},
     "run_report": {"evaluation", "plots", "progress", "recipes", "report", "run_callbacks"},
     "cross_validation": {
-        *("board", "datasets", "embedding", "evaluation", "progress", "run_data"),
-        "run_report",
+        *("board", "datasets", "embedding", "evaluation", "progress", "run_callbacks"),
+        *("run_data", "run_report"),
     },
     "train": {
         *("assemble", "board", "config", "cross_validation", "datasets", "embedding"),

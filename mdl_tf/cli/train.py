@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import logging
 import sys
 
 from mdl_tf.cli.common import absolute, flag, quiet
@@ -70,6 +71,9 @@ def _settings(args):
             with contextlib.suppress(ValueError):
                 value = _READERS[field.type](value)
         settings[field.name] = value
+    if str(settings.get("weights")).lower() == "random":
+        # What a recipe or a config file has must be taken back somehow.
+        settings["weights"] = None
     return settings
 
 
@@ -81,6 +85,8 @@ def run(args):
     print("Load TensorFlow ...", flush=True)
     with quiet():
         from mdl_tf import train
+    # Each network of a run is traced anew, which TensorFlow takes for a mistake.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
     try:
         train.train(config, run)

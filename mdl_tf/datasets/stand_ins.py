@@ -48,7 +48,8 @@ def write(name, data_dir=None):
             _write_whole(root, contents)
         except OSError as error:
             raise ValueError(
-                f"`data_dir` must be a folder that can be written. Received: {error}"
+                f"{'`data_dir`' if data_dir else '`MDL_TF_HOME`'} must be a folder that can be "
+                f"written. Received: {error}"
             ) from error
     return root
 

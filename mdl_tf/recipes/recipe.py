@@ -199,6 +199,9 @@ class Recipe:
                 settings.pop(name, None)
         if changes.get("folds") not in (None, 1):
             settings.pop("validation", None)
+        if changes.get("folds") == 1 and changes.get("validation") == 0:
+            settings.pop("patience", None)
+            settings.pop("monitor", None)
         return settings
 
     def _no_real_data(self, config):
@@ -208,6 +211,8 @@ class Recipe:
             return f"those of {self.name} are of {own}, and this run is of {config.dataset}"
         if config.data_dir and os.path.exists(os.path.join(config.data_dir, STAND_IN)):
             return f"this run is of a generated stand-in of {own}"
+        if config.crop_to_box != self.config().crop_to_box:
+            return f"those of {self.name} are of whole images, and this run cuts them to boxes"
         return ""
 
 

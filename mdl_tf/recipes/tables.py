@@ -44,7 +44,8 @@ def published(rows, own=()):
 
     Args:
         rows: dicts as in `Recipe.published`, at least one.
-        own: pairs of a name and a dict of metrics, results of one's own that are put above them.
+        own: dicts of `method`, `backbone`, `embedding_dim`, perhaps `kind`, and metrics: results of
+            one's own. Those of a size and kind that a published row has are put above them.
             Defaults to none.
 
     Returns:
@@ -55,14 +56,11 @@ def published(rows, own=()):
     # In the order of their rows, but recalls first, by K.
     metrics = sorted(metrics, key=lambda key: int(key[10:]) if key.startswith("recall") else 10**6)
     lines = [("METHOD", "NETWORK", "DIMENSIONS", *map(_title, metrics), "SOURCE")]
-    for name, results in own:
-        figures = [f"{results[key]:.4f}" if key in results else "-" for key in metrics]
-        lines.append((name, "", "", *figures, ""))
-    for row in rows:
-        size = f"{row['embedding_dim']} {row.get('kind', '')}".rstrip()
+    kinds = {_kind(row) for row in rows}
+    for row in (*(row for row in own if _kind(row) in kinds), *rows):
         figures = [_figure(row, metric) for metric in metrics]
-        number = f"[{sources.index(row['source']) + 1}]"
-        lines.append((row["method"], row["backbone"], size, *figures, number))
+        number = f"[{sources.index(row['source']) + 1}]" if "source" in row else ""
+        lines.append((row["method"], row["backbone"], _size(row), *figures, number))
     text = [columns(lines)]
     if any(_FROM_MEMORY in cell for line in lines for cell in line):
         text.append(
@@ -80,9 +78,18 @@ def _title(metric):
     return metric.replace("recall_at_", "R@").replace("_at_", "@").replace("_", "-").upper()
 
 
+def _kind(row):
+    """What must be equal for a comparison; without a word it is one network alone."""
+    return row["embedding_dim"], row.get("kind") == "concatenated"
+
+
+def _size(row):
+    return f"{row['embedding_dim']} {row.get('kind', '')}".rstrip()
+
+
 def _figure(row, metric):
     if metric not in row:
         return "-"
-    verified = row["verified"]
+    verified = row.get("verified", True)
     read = verified[metric] if isinstance(verified, dict) else verified
     return f"{row[metric]:.4f}{'' if read else _FROM_MEMORY}"
