@@ -248,7 +248,6 @@ def test_runs_without_a_recipe_have_none(tmp_path):
 
 def test_random_weights_in_place_of_those_of_a_recipe(tmp_path, monkeypatch):
     from mdl_tf.datasets import stand_ins
-    from mdl_tf.runs import Run
 
     monkeypatch.setattr("mdl_tf.train.train", lambda config, run: None)
     data = str(stand_ins.write("cub200", tmp_path))
