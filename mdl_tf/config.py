@@ -237,6 +237,11 @@ class TrainConfig:
         return {"validation": self.validation, "folds": self.folds, "fold": self.fold}
 
     @property
+    def own_seed(self):
+        """The seed of this network: that of the run, and for a fold its number less one more."""
+        return (self.seed + max(0, self.fold - 1)) % 2**32
+
+    @property
     def cross_validated(self):
         """Whether this is a run of several folds, and not one of them."""
         return self.folds > 1 and not self.fold

@@ -20,8 +20,9 @@ from mdl_tf.run_callbacks import read_state
 def train_folds(config, run, train_one, report=print):
     """Train the network of each fold, or those that are left, and report on all of them.
 
-    Each has a run folder of its own, `fold-1` and so on, with the seed of the run plus its number
-    less one. The run's `model.keras` gives the embeddings of all, one behind the other.
+    Each has a run folder of its own, `fold-1` and so on, and a seed of its own
+    (`TrainConfig.own_seed`), the same as if it were trained alone. The run's `model.keras` gives the
+    embeddings of all, one behind the other.
 
     Args:
         config: a `TrainConfig` with `folds`.
@@ -66,8 +67,7 @@ def train_folds(config, run, train_one, report=print):
 
 
 def _fold(config, run, number):
-    seed = (config.seed + number - 1) % 2**32
-    return run.part(f"fold-{number}", dataclasses.replace(config, fold=number, seed=seed))
+    return run.part(f"fold-{number}", dataclasses.replace(config, fold=number))
 
 
 def _results(part):

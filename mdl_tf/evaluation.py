@@ -65,8 +65,8 @@ def options(config):
     Args:
         config: the `TrainConfig`.
     """
-    names = ("dataset", "augment", "clustering", "seed")
-    return {name: getattr(config, name) for name in names}
+    names = ("dataset", "augment", "clustering")
+    return {"seed": config.own_seed, **{name: getattr(config, name) for name in names}}
 
 
 def raw_pixels(image_set, dataset=None, stream=None):
@@ -168,7 +168,7 @@ def evaluate_run(
         dataset=dataset,
         augment=config.augment,
         clustering=clustering,
-        seed=config.seed,
+        seed=config.own_seed,
         stream=stream,
     )
     # A stand-in says that it is one in its name.

@@ -26,8 +26,9 @@ def loss_curve(history, steps_per_epoch):
     """
     figure, axes = _axes("Training loss", "batches", "mean loss of the epoch")
     steps = [row["epoch"] * steps_per_epoch for row in history]
-    axes.plot(steps, [row["loss"] for row in history], "o-", color=LINE)
-    axes.set_ylim(bottom=0)
+    losses = [row["loss"] for row in history]
+    axes.plot(steps, losses, "o-", color=LINE)
+    axes.set_ylim(0, 1.05 * max(losses) or 1)
     return figure
 
 

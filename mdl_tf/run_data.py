@@ -118,7 +118,7 @@ def training_stream(train_set, config, epochs_done=0):
         config,
         classes_per_batch=config.classes_per_batch,
         images_per_class=config.images_per_class,
-        seed=config.seed,
+        seed=config.own_seed,
         start_step=epochs_done * config.steps_per_epoch,
         short_classes=config.short_classes,
     )

@@ -53,6 +53,12 @@ def fit(model, stream, validation, config, run, report=print, *, warm_up=False):
             checkpoint,
         ],
     )
+    if model.stop_training and early_stopping:
+        best = max(checkpoint.history, key=lambda row: row[_monitor(config)])
+        report(
+            f"No better {_monitor(config)} in {config.patience} epochs: training ends. The best is "
+            f"that of epoch {best['epoch']}."
+        )
 
 
 def _monitor(config):
@@ -70,7 +76,7 @@ def _watching(model, validation, config, run, warm_up):
         validation.batches,
         ks(config.dataset),
         margin=_margin(config.loss, model.loss),
-        seed=config.seed,
+        seed=config.own_seed,
     )
     # While the network is frozen a standstill says nothing.
     patience = None if warm_up else config.patience or None
@@ -79,7 +85,7 @@ def _watching(model, validation, config, run, warm_up):
     )
     if log_dir:
         images = validation.image_set
-        callbacks.append(NeighborBoard(retrieval_metrics, images, log_dir, seed=config.seed))
+        callbacks.append(NeighborBoard(retrieval_metrics, images, log_dir, seed=config.own_seed))
     early_stopping = next(
         (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
     )

@@ -145,6 +145,11 @@ class Run:
                 f"{config.patience} has ended. Received: epochs={epochs} for a run that ended "
                 f"after epoch {state['epochs_done']}"
             )
+        recipe = self.read_json("recipe.json")
+        if recipe:
+            planned, _ = recipe["changed"].get("epochs", [config.epochs, None])
+            recipe["changed"]["epochs"] = [planned, epochs]
+            self.write_json("recipe.json", recipe)
         self.write_text("config.json", dataclasses.replace(config, epochs=epochs).to_json())
 
     def remove_unfinished(self):

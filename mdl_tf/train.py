@@ -68,7 +68,7 @@ class _Training:
     def begin(self):
         """Data and model; what cannot be is refused before the data are read, if it can be."""
         config = self.config
-        keras.utils.set_random_seed(config.seed)
+        keras.utils.set_random_seed(config.own_seed)
         keras.config.set_dtype_policy(config.policy)
         build_loss(config, num_classes=2)
         build_optimizer(config)
@@ -153,7 +153,7 @@ class _Training:
         found = embedded(model, self.test, label, **options(self.config))
         self.results[name] = found.metrics
         if self.config.tensorboard:
-            log_dir, seed = self.run.tensorboard, self.config.seed
+            log_dir, seed = self.run.tensorboard, self.config.own_seed
             board.write_test(
                 log_dir, step, name, *found[:2], self.test, found.embeddings, seed=seed
             )

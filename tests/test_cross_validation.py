@@ -85,7 +85,7 @@ def test_each_fold_has_classes_and_a_seed_of_its_own(finished):
     assert [fold["validation"] for fold in kept] == [["0", "1", "2"], ["3", "4"]]
     assert [fold["train"] for fold in kept] == [["3", "4"], ["0", "1", "2"]]
     assert run.read_json("classes.json")["train"] == ["0", "1", "2", "3", "4"]
-    assert [(part.config.fold, part.config.seed) for part in run.parts] == [(1, 0), (2, 1)]
+    assert [(part.config.fold, part.config.own_seed) for part in run.parts] == [(1, 0), (2, 1)]
     first, second = (load_model(part.model, compile=False).get_weights()[0] for part in run.parts)
     assert not np.allclose(first, second)
 
@@ -206,11 +206,12 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path, capsys):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_one_fold_alone(tmp_path):
-    config, run = started(tmp_path, **FOLDS | {"fold": 2, "epochs": 1})
+def test_one_fold_alone_is_that_of_all(tmp_path, finished):
+    config, run = started(tmp_path, **FOLDS | {"fold": 2})
     assert set(quietly(config, run)) == {"raw_pixels", "untrained", "trained"}
     assert run.read_json("classes.json")["validation"] == ["3", "4"]
     assert run.parts == []
+    np.testing.assert_allclose(history(run), history(finished[0].parts[1]), rtol=1e-4, atol=1e-5)
 
 
 def test_the_monitor_tells_the_best_epoch_and_ends_the_run(tmp_path, monkeypatch):
@@ -233,7 +234,11 @@ def test_the_monitor_tells_the_best_epoch_and_ends_the_run(tmp_path, monkeypatch
             best(self, checkpoint, path),
         ),
     )
-    quietly(config, run)
+    lines = []
+    train.train(config, run, report=lines.append)
+    assert (
+        "No better val_map_at_r in 2 epochs: training ends. The best is that of epoch 2." in lines
+    )
     assert saved == ["epoch-0001.keras", "epoch-0002.keras"]
     assert len(history(run)) == 4
 

@@ -213,6 +213,10 @@ def test_rows_are_compared_at_equal_data_network_and_size_only():
         "No published figure is beside these: those of cub200-reality-check are of whole images, "
         "and this run cuts them to boxes."
     )
+    assert recipe.why_no_rows(recipe.config(weights=None)) == (
+        "No published figure is beside these: those of cub200-reality-check begin with imagenet "
+        "weights, and this run with random ones."
+    )
     alone = recipe.config(folds=1, embedding_dim=512)
     assert recipe.rows(alone) == []
     assert recipe.why_no_rows(alone) == (

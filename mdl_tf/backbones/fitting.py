@@ -93,8 +93,8 @@ def load_weights(model, weights, name):
     received = f"Received: weights={str(path) if path else weights!r} with backbone={name!r}"
     if path is None or not path.is_file():
         raise ValueError(
-            "`weights` must be None, or a weight file of the backbone that exists, such as a "
-            f".weights.h5. {received}"
+            "`weights` must be None (--weights random), or a weight file of the backbone that "
+            f"exists, such as a .weights.h5. {received}"
         )
     try:
         # Of a file of something else Keras warns for every layer.

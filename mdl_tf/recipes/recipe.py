@@ -211,6 +211,11 @@ class Recipe:
             return f"those of {self.name} are of {own}, and this run is of {config.dataset}"
         if config.data_dir and os.path.exists(os.path.join(config.data_dir, STAND_IN)):
             return f"this run is of a generated stand-in of {own}"
+        if config.weights is None and self.settings.get("weights"):
+            weights = self.settings["weights"]
+            return (
+                f"those of {self.name} begin with {weights} weights, and this run with random ones"
+            )
         if config.crop_to_box != self.config().crop_to_box:
             return f"those of {self.name} are of whole images, and this run cuts them to boxes"
         return ""
