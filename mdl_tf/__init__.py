@@ -28,6 +28,7 @@ The map of the library, in the order in which data passes through it:
               phases      a warm-up with the network frozen, and then the rest
               trainable   which layers learn, and put back as it was
               evaluation  a whole set of images -> metrics
+              doctor      what may be wrong with a run, and what to do
               runs, run_callbacks, progress, plots, report
               board       what TensorBoard shows besides scalars: summaries, mosaic, projector
               browse      a data set -> a contact sheet
@@ -61,6 +62,7 @@ _PARTS = (
     "cross_validation",
     "datasets",
     "distances",
+    "doctor",
     "embedding",
     "evaluation",
     "files",

@@ -28,6 +28,10 @@ ALLOWED = {
         *("backbones", "batch_norm", "config", "embedding", "losses", "optimizers"),
         "training_model",
     },
+    "doctor": {
+        *("assemble", "batches", "config", "datasets", "doctor", "embedding", "evaluation"),
+        *("plots", "progress", "retrieval", "thumbnails"),
+    },
     "embedding": {"backbones"},
     "evaluation": {
         *("batches", "config", "datasets", "embedding", "metrics", "progress"),

@@ -1,0 +1,180 @@
+"""The findings about labels, and the tables of suspects."""
+
+import csv
+import io
+
+import numpy as np
+
+from mdl_tf.doctor import thresholds
+from mdl_tf.doctor.finding import Finding, level
+
+_NAMED = 3
+_IMAGES = {"all": "images", "train": "training images", "validation": "validation images"}
+_LEARNED = (
+    "A network that was trained on a wrong label may have learned it by heart, so among the "
+    "training classes there are fewer suspects than wrong labels."
+)
+
+
+def images(suspects):
+    """The finding about single images.
+
+    Args:
+        suspects: `Suspects`.
+
+    Returns:
+        A `Finding`.
+    """
+    count, judged = suspects.counted, int(suspects.judged.sum())
+    numbers = {"suspects": count, "judged": judged, "nearest_to_own": suspects.right}
+    shares = [f"{share:.0%} of the {_IMAGES[side]}" for side, share in suspects.right.items()]
+    known = " and ".join(shares) + " are nearest to the mean of their own class"
+    if not judged:
+        return Finding(
+            "labels of images",
+            "look",
+            f"Only {known}: the network cannot tell yet which labels are wrong, and no list of "
+            "suspects is written.",
+            f"labels are judged from {thresholds.JUDGES:.0%} on.",
+            ("Mend what else is found here first, then ask again",),
+            numbers,
+        )
+    silent = [
+        f" Labels of the {_IMAGES[side]} are not judged, below {thresholds.JUDGES:.0%}."
+        for side, share in suspects.right.items()
+        if share < thresholds.JUDGES
+    ]
+    share = count / judged
+    return Finding(
+        "labels of images",
+        level(share, *thresholds.SUSPECTS),
+        f"{count:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
+        f"their labels look wrong; {known}." + "".join(silent),
+        f"look from {thresholds.SUSPECTS[0]:.1%} of the images, wrong from "
+        f"{thresholds.SUSPECTS[1]:.0%}; an image counts from a `sure` of {thresholds.SURE:.2f} on. "
+        + _LEARNED,
+        (
+            "Look at them, the surest first: suspects.csv and suspects.png; put right or remove "
+            "what is wrong, and train again",
+        ),
+        numbers,
+    )
+
+
+def classes(suspects, names):
+    """The finding about whole classes.
+
+    Args:
+        suspects: `Suspects`.
+        names: of the classes.
+
+    Returns:
+        A `Finding`.
+    """
+    one, two, scattered = suspects.one_class, suspects.two_classes, suspects.scattered
+    said, advice = [], []
+    if one:
+        listed = [f"{names[a]} and {names[b]} ({apart:.1f})" for a, b, apart in one]
+        said.append(
+            f"{_counted(one, 'pair')} of classes may be one under two names: {_few(listed)}"
+        )
+        advice.append(
+            "Look at them side by side in classes.png: give them one name, or, if they are two, "
+            "expect them to be confused"
+        )
+    if two:
+        listed = [names[c] for c in two]
+        said.append(f"{_counted(two, 'class')} may be two under one name: {_few(listed)}")
+        advice.append("Look at the two parts of each in classes.png, and divide what is two")
+    if scattered:
+        listed = [f"{names[c]} ({suspects.own[c]:.0%})" for c in scattered]
+        said.append(
+            f"{_counted(scattered, 'class')} scattered among others, with few images nearest to "
+            f"the mean of their own class: {_few(listed)}"
+        )
+        advice.append("Look into the scattered ones: a remainder of several things is no class")
+    if not said:
+        apart = suspects.pairs[0] if suspects.pairs else None
+        nearest = f": {names[apart[0]]} and {names[apart[1]]} ({apart[2]:.1f})" if apart else ""
+        said.append(f"No two classes look like one, and none like two; the nearest pair{nearest}")
+    return Finding(
+        "labels of classes",
+        "look" if one or two or scattered else "ok",
+        "; ".join(said) + ".",
+        f"one class: means nearer than {thresholds.ONE_CLASS:g} times what two halves of a class "
+        "parted by lot have (in brackets), and a third of what is usual here; two: "
+        f"{thresholds.TWO_CLASSES:g} times as clumped as the class in the middle; scattered: below "
+        f"{thresholds.SCATTERED:.0%}.",
+        tuple(advice),
+        {
+            "one_class": [[names[a], names[b], apart] for a, b, apart in one],
+            "two_classes": [names[c] for c in two],
+            "scattered": [names[c] for c in scattered],
+        },
+    )
+
+
+def suspects_table(suspects, image_set, sides, file_of):
+    """`suspects.csv`: images that lie nearer to another class than to their own, surest first.
+
+    Args:
+        suspects: `Suspects`.
+        image_set: the `ImageSet`.
+        sides: for each class `"train"` or `"validation"`.
+        file_of: a function from an image's index to its path, or what stands for it.
+
+    Returns:
+        CSV as text.
+    """
+    names = image_set.class_names
+    rows = [("path", "class", "looks_like", "sure", "split")]
+    for i in suspects.order.tolist():
+        own, other = image_set.labels[i], suspects.looks_like[i]
+        rows.append((file_of(i), names[own], names[other], f"{suspects.sure[i]:.4f}", sides[own]))
+    return _csv(rows)
+
+
+def classes_table(suspects, image_set, sides):
+    """`classes.csv`: every class with the nearest other one, the nearest pairs first.
+
+    Args:
+        suspects: `Suspects`.
+        image_set: the `ImageSet`.
+        sides: for each class `"train"` or `"validation"`.
+
+    Returns:
+        CSV as text.
+    """
+    nearest = {}
+    for a, b, apart in suspects.pairs:
+        nearest.setdefault(a, (b, apart))
+        nearest.setdefault(b, (a, apart))
+    sizes, names = np.bincount(image_set.labels), image_set.class_names
+    rows = [("class", "images", "split", "nearest_to_own", "nearest_class", "apart", "two_clumps")]
+    order = sorted(range(len(sizes)), key=lambda c: nearest.get(c, (0, np.inf))[1])
+    for c in order:
+        other, apart = nearest.get(c, (None, np.nan))
+        named = "" if other is None else names[other]
+        numbers = [f"{suspects.own[c]:.3f}", named, _number(apart), _number(suspects.clumps[c])]
+        rows.append((names[c], sizes[c], sides[c], *numbers))
+    return _csv(rows)
+
+
+def _number(value):
+    return f"{value:.3f}" if np.isfinite(value) else ""
+
+
+def _csv(rows):
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _counted(found, what):
+    plural = "es" if what.endswith("s") else "s"
+    return f"{len(found):,} {what}" + plural * (len(found) != 1)
+
+
+def _few(listed):
+    more = len(listed) - _NAMED
+    return ", ".join(listed[:_NAMED]) + (f", and {more:,} more" if more > 0 else "")

@@ -1,0 +1,107 @@
+"""What the doctor shows: suspects among their neighbours, suspected classes, distances."""
+
+import textwrap
+
+import numpy as np
+
+from mdl_tf import plots, retrieval, thumbnails
+from mdl_tf.doctor.suspects import two_clumps
+
+_SIDE = 120  # pixels of an image
+_ROWS, _NEIGHBORS = 12, 6
+_PAIRS, _PER_ROW = 4, 8
+_LONGEST = 24
+
+
+def suspects(found, image_set, embeddings, file_of):
+    """The surest suspects, each with its nearest images and their classes.
+
+    Args:
+        found: `Suspects`, of which at least one is one.
+        image_set: the `ImageSet` of images.
+        embeddings: of it, shape `(N, D)`.
+        file_of: a function from an image's index to its path.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    rows = found.order[:_ROWS]
+    k = min(_NEIGHBORS + 1, len(embeddings))
+    near, _ = retrieval.nearest_neighbors(embeddings[rows], embeddings, k)
+    # A duplicate may stand before the image itself.
+    near = [row[row != i][: k - 1] for i, row in zip(rows, near, strict=True)]
+    labels, names = image_set.labels, image_set.class_names
+    figure = plots.neighbor_grid(
+        list(thumbnails.tiles(image_set, rows.tolist(), _SIDE)),
+        [list(thumbnails.tiles(image_set, row.tolist(), _SIDE)) for row in near],
+        hits=[labels[row] == labels[i] for i, row in zip(rows, near, strict=True)],
+        titles=[
+            f"labelled\n{short(names[labels[i]])}\nlooks like\n{short(names[found.looks_like[i]])}"
+            f"\nsure {found.sure[i]:.3f}\n{short(file_of(i).replace(chr(92), '/').split('/')[-1])}"
+            for i in rows
+        ],
+        headings=("suspect", "nearest"),
+        captions=[[_below(names[labels[j]]) for j in row] for row in near],
+    )
+    for axes in figure.axes:
+        axes.xaxis.label.set_fontsize(7.5)
+    return figure
+
+
+def classes(found, image_set, embeddings):
+    """Pairs of classes that may be one, and the two parts of classes that may be two.
+
+    Args:
+        found: `Suspects`.
+        image_set: the `ImageSet` of images.
+        embeddings: of it, shape `(N, D)`.
+
+    Returns:
+        A matplotlib `Figure`, or `None` if there are none of either.
+    """
+    rows, titles = [], []
+    names = image_set.class_names
+    for a, b, _ in found.one_class[:_PAIRS]:
+        for c in (a, b):
+            rows.append(np.flatnonzero(image_set.labels == c))
+            titles.append(f"one class?\n{short(names[c])}")
+    for c in found.two_classes[:_PAIRS]:
+        members = np.flatnonzero(image_set.labels == c)
+        first = two_clumps(embeddings[members])
+        for part, number in ((members[first], 1), (members[~first], 2)):
+            rows.append(part)
+            titles.append(f"two classes?\n{short(names[c])}\npart {number}")
+    if not rows:
+        return None
+    shown = [thumbnails.tiles(image_set, row[:_PER_ROW].tolist(), _SIDE) for row in rows]
+    return plots.contact_sheet(shown, titles, "Classes that may be one, or two")
+
+
+def distances(embeddings, labels, validation):
+    """Distances of equal and unequal pairs of the training and the validation classes.
+
+    Args:
+        embeddings: of all images, shape `(N, D)`.
+        labels: class of each, shape `(N,)`.
+        validation: mask `(N,)` of the images of validation classes.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    panels = {}
+    for title, part in (("Training classes", ~validation), ("Validation classes", validation)):
+        if part.any():
+            panels[title] = retrieval.sample_distances(embeddings[part], labels[part])
+    return plots.distance_histograms(panels)
+
+
+def _below(name):
+    """A name in two lines, as wide as an image."""
+    return "\n".join(textwrap.wrap(name, 17, max_lines=2, placeholder="...")) or repr(name)
+
+
+def short(name):
+    """A name that fits below an image: its beginning and its end."""
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST // 2 - 2]}...{name[1 - _LONGEST // 2 :]}"

@@ -1,0 +1,241 @@
+"""Labels that look wrong: images that lie inside another class, classes that are one or two.
+
+Every class is its mean. An image is compared with the mean of the other images of its class, so
+that it does not vouch for itself, and with the nearest mean of another class.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mdl_tf import retrieval
+from mdl_tf.doctor import thresholds
+
+_BLOCK = 2**22  # distances at a time
+_CALIBRATED_ON = 1000  # images
+_NEAR = 5  # classes that a class is compared with
+
+
+class Suspects(NamedTuple):
+    """What a set of embeddings says about its labels; N images of C classes."""
+
+    looks_like: np.ndarray  # (N,) int64, the class of the nearest other mean
+    sure: np.ndarray  # (N,) 0 to 1: odds / (odds + C - 1), at least 50 for C - 1
+    odds: np.ndarray  # (N,) logarithm of p(other) / p(own); -inf if alone in its class
+    judged: np.ndarray  # (N,) bool, of a side of which the network knows enough
+    right: dict  # for each side the share of images that are nearest to their own class's mean
+    known: np.ndarray  # (C,) bool, classes of such a side
+    own: np.ndarray  # (C,) share of a class's images that are nearest to its own mean
+    pairs: list  # (class, class, distance in halves of one class), nearest first
+    clumps: np.ndarray  # (C,) share of the spread explained by two clumps, NaN for small classes
+
+    @property
+    def order(self):
+        """Judged images that lie nearer to another class than to their own, surest first."""
+        found = np.argsort(-self.odds, kind="stable")
+        return found[(self.odds > 0)[found] & self.judged[found]]
+
+    @property
+    def judges(self):
+        """Whether anything can be said about labels."""
+        return bool(self.judged.any())
+
+    @property
+    def counted(self):
+        """How many images are suspects by `thresholds.SURE`."""
+        return int((self.judged & (self.sure >= thresholds.SURE)).sum())
+
+    @property
+    def one_class(self):
+        """The pairs of classes that may be one under two names."""
+        nearest = {}
+        pairs = [(a, b, apart) for a, b, apart in self.pairs if self.known[a] and self.known[b]]
+        for a, b, apart in pairs:
+            nearest.setdefault(a, apart)
+            nearest.setdefault(b, apart)
+        usual = np.median(list(nearest.values())) if nearest else 0.0
+        bound = min(thresholds.ONE_CLASS, thresholds.NEARER_THAN_USUAL * usual)
+        return [pair for pair in pairs if pair[2] < bound]
+
+    @property
+    def two_classes(self):
+        """Classes that may be two under one name, the likeliest first."""
+        able = np.flatnonzero(self.known & np.isfinite(self.clumps))
+        # In the middle of a few classes may be one that is two.
+        if len(able) < 5:
+            return []
+        above = self.clumps[able] / np.median(self.clumps[able])
+        order = np.argsort(-above, kind="stable")
+        return [int(able[i]) for i in order if above[i] >= thresholds.TWO_CLASSES]
+
+    @property
+    def scattered(self):
+        """Classes whose images are nearer to other classes than to each other."""
+        if not self.judges or np.median(self.own[self.known]) < 2 * thresholds.SCATTERED:
+            return []
+        return [int(c) for c in np.flatnonzero(self.known & (self.own < thresholds.SCATTERED))]
+
+
+def find_suspects(embeddings, labels, sides=None):
+    """Compares each image with the means of all classes.
+
+    How likely a class is, given an image, is a softmax of -d²/T, with d the distance to the mean of
+    the class and T such that the labels as they are get the largest likelihood: a network that is
+    often wrong about right labels is sure of nothing. Training and validation classes have each
+    their own T, since a network knows what it was trained on; where it knows too little of a side,
+    nothing there is judged.
+
+    Args:
+        embeddings: shape `(N, D)`, finite.
+        labels: ids 0 to C - 1, C at least 2, shape `(N,)`.
+        sides: C names of sides. Defaults to `None`: all classes are of one.
+
+    Returns:
+        `Suspects`.
+
+    To look for wrong labels among confident disagreements is the idea of [Northcutt et al., 2021](
+    https://arxiv.org/abs/1911.00068), there with the probabilities of a classifier.
+    """
+    embeddings = np.asarray(embeddings, np.float64)
+    embeddings = embeddings - embeddings.mean(axis=0)
+    sizes = np.bincount(labels)
+    sums = np.zeros((len(sizes), embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    means = sums / sizes[:, None]
+    own = _to_own(embeddings, labels, sums, sizes)
+    other, looks_like = _to_others(embeddings, labels, means)
+    right = own < other
+    further = np.where(np.isfinite(own), own - other, -np.inf)
+    odds, judged, rights = np.empty(len(labels)), np.empty(len(labels), bool), {}
+    sides = np.asarray(["all"] * len(sizes) if sides is None else sides)
+    for side in np.unique(sides):
+        part = (sides == side)[labels]
+        temperature = _temperature(embeddings, labels, means, own, np.flatnonzero(part))
+        odds[part] = further[part] / temperature
+        rights[str(side)] = float(right[part].mean())
+        judged[part] = rights[str(side)] >= thresholds.JUDGES
+    known = np.zeros(len(sizes), bool)
+    known[labels[judged]] = True
+    chances = max(thresholds.LEAST_CLASSES, len(sizes) - 1)
+    # exp of a large number overflows on the way to 0.
+    sure = 1 / (1 + chances * np.exp(-np.clip(odds, -600, 600)))
+    within = _within(embeddings, labels, means, sizes)
+    return Suspects(
+        looks_like,
+        sure,
+        odds,
+        judged,
+        rights,
+        known,
+        np.bincount(labels, weights=right) / sizes,
+        _pairs(means, within, sizes),
+        _clumps(embeddings, labels, means, sizes),
+    )
+
+
+def _to_own(embeddings, labels, sums, sizes):
+    """Squared distance of each image to the mean of the others of its class; inf if alone."""
+    others = sizes[labels] - 1
+    rest = (sums[labels] - embeddings) / np.maximum(others, 1)[:, None]
+    squared = np.sum((embeddings - rest) ** 2, axis=1)
+    return np.where(others > 0, squared, np.inf)
+
+
+def _squared(embeddings, means):
+    """Squared distances, `(N, D), (C, D) -> (N, C)`."""
+    products = embeddings @ means.T
+    norms = np.sum(embeddings**2, axis=1)[:, None] + np.sum(means**2, axis=1)
+    return np.maximum(norms - 2 * products, 0)
+
+
+def _to_others(embeddings, labels, means):
+    """Squared distance to the nearest mean of another class, and which class that is."""
+    nearest, which = np.empty(len(labels)), np.empty(len(labels), np.int64)
+    rows = max(1, _BLOCK // len(means))
+    for start in range(0, len(labels), rows):
+        part = slice(start, start + rows)
+        squared = _squared(embeddings[part], means)
+        squared[np.arange(len(squared)), labels[part]] = np.inf
+        which[part] = squared.argmin(axis=1)
+        nearest[part] = squared.min(axis=1)
+    return nearest, which
+
+
+def _temperature(embeddings, labels, means, own, members):
+    """The T under which the labels are likeliest, from some of the images."""
+    able = members[np.isfinite(own[members])]
+    some = np.random.default_rng(0).permutation(able)[:_CALIBRATED_ON]
+    squared = _squared(embeddings[some], means)
+    rows = np.arange(len(some))
+    squared[rows, labels[some]] = own[some]
+    squared -= squared.min(axis=1, keepdims=True)
+    scale = (squared.mean() if len(some) else 0.0) or 1.0
+    best = None
+    for temperature in scale * np.geomspace(1e-4, 10, 41):
+        likely = np.exp(-squared / temperature).sum(axis=1)
+        cost = np.sum(squared[rows, labels[some]] / temperature + np.log(likely))
+        if best is None or cost < best[0]:
+            best = cost, temperature
+    return best[1]
+
+
+def _within(embeddings, labels, means, sizes):
+    """Variance of each class around its mean, all directions together; 0 for single images."""
+    squared = np.sum((embeddings - means[labels]) ** 2, axis=1)
+    return np.bincount(labels, weights=squared, minlength=len(sizes)) / np.maximum(sizes - 1, 1)
+
+
+def _pairs(means, within, sizes):
+    """Near pairs of classes with their distance over that of two halves of one class."""
+    count = min(_NEAR, len(means) - 1)
+    near, distances = retrieval.nearest_neighbors(means, k=count)
+    pairs = {}
+    for a in range(len(means)):
+        for b, distance in zip(near[a].tolist(), distances[a].tolist(), strict=True):
+            total = sizes[a] + sizes[b]
+            spread = (sizes[a] * within[a] + sizes[b] * within[b]) / total
+            by_lot = spread * (1 / sizes[a] + 1 / sizes[b])
+            if by_lot > 0:
+                pairs[min(a, b), max(a, b)] = distance**2 / by_lot
+    return sorted(((a, b, float(apart)) for (a, b), apart in pairs.items()), key=lambda p: p[2])
+
+
+def _clumps(embeddings, labels, means, sizes):
+    """How much of the spread of each class the best two clumps explain."""
+    found = np.full(len(sizes), np.nan)
+    order = np.argsort(labels, kind="stable")
+    for c, members in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+        if len(members) >= thresholds.TWO_CLASSES_IMAGES:
+            centred = embeddings[members] - means[c]
+            first = two_clumps(centred)
+            total = np.sum(centred**2)
+            # Both means lie on one line with 0, weighed by the other clump's size.
+            between = np.sum(centred[first].sum(axis=0) ** 2) * (
+                1 / max(1, first.sum()) + 1 / max(1, (~first).sum())
+            )
+            found[c] = between / total if total else 0.0
+    return found
+
+
+def two_clumps(embeddings):
+    """Two clumps of the embeddings of one class, by k-means from both ends of its longest axis.
+
+    Args:
+        embeddings: shape `(N, D)`.
+
+    Returns:
+        A mask `(N,)` of the first clump.
+    """
+    centred = embeddings - embeddings.mean(axis=0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    first = centred @ axis > 0
+    for _ in range(20):
+        if first.all() or not first.any():
+            break
+        middles = np.stack([centred[first].mean(axis=0), centred[~first].mean(axis=0)])
+        squared = _squared(centred, middles)
+        moved = squared[:, 0] < squared[:, 1]
+        if np.array_equal(moved, first):
+            break
+        first = moved
+    return first
