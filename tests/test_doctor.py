@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -408,8 +409,8 @@ def test_only_the_side_that_the_network_knows_is_judged():
     assert labels.images(found).said == (
         "0 of 112 images (0.0%) lie so far inside another class that their labels look wrong; "
         f"100% of the training images and {found.right['validation']:.0%} of the validation images "
-        "are nearest to the mean of their own class. Labels of the validation images are not judged, "
-        "below 30%."
+        "are nearest to the mean of their own class. Labels of the validation images are not "
+        "judged, below 30%."
     )
 
 
@@ -456,8 +457,18 @@ def test_one_class_under_two_names_and_two_under_one():
         "1 class may be two under one name: c6."
     )
     members = np.flatnonzero(ids == 6)
-    first = two_clumps(embeddings[members])
-    assert {first[:24].all(), first[24:].all()} == {True, False}
+    parts = {tuple(part) for part in found.parts[6]}
+    assert parts == {tuple(members[:24]), tuple(members[24:])}
+
+
+def test_some_odd_images_are_no_second_class():
+    embeddings, ids, _ = clouds(images=24)
+    odd = np.flatnonzero(ids == 2)[:2]
+    embeddings = embeddings.copy()
+    embeddings[odd] = -embeddings[ids == 2].mean(axis=0)
+    first = two_clumps(embeddings[ids == 2])
+    assert {first[:2].all(), first[2:].all()} == {True, False}
+    assert find_suspects(embeddings, ids).two_classes == []
 
 
 def test_a_class_that_is_a_remainder_is_scattered():
@@ -652,13 +663,10 @@ def test_a_run_on_images_has_pictures(tmp_path, monkeypatch):
     data = examine.read_data(run, run_config)
     assert data.images.num_classes == 5 and len(data.training_names) == 3
     assert data.file_of(0) == "image 0"
-    embeddings, _, _ = clouds(classes=5, images=len(data.images.labels) // 5 + 1)
-    embeddings = embeddings[np.argsort(np.argsort(data.images.labels, kind="stable"))]
-    one, two = [(0, 1, 1.0)], [4]
-    suspects = find_suspects(embeddings, data.images.labels)
-    assert pictures.classes(suspects, data.images, embeddings) is None
-    stub = type("Found", (), {"one_class": one, "two_classes": two})
-    figure = pictures.classes(stub, data.images, embeddings)
+    found = {"one_class": [], "two_classes": [], "parts": {4: (np.arange(9), np.arange(9, 12))}}
+    assert pictures.classes(SimpleNamespace(**found), data.images) is None
+    found |= {"one_class": [(0, 1, 1.0)], "two_classes": [4]}
+    figure = pictures.classes(SimpleNamespace(**found), data.images)
     titles = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert titles == [
         *("one class?\n0", "one class?\n1"),

@@ -151,7 +151,7 @@ def _shown(data, embeddings, found):
     if image_set.features is None:
         if len(found.order):
             files["suspects.png"] = pictures.suspects(found, image_set, embeddings, data.file_of)
-        figure = pictures.classes(found, image_set, embeddings)
+        figure = pictures.classes(found, image_set)
         if figure is not None:
             files["classes.png"] = figure
     return files

@@ -5,7 +5,6 @@ import textwrap
 import numpy as np
 
 from mdl_tf import plots, retrieval, thumbnails
-from mdl_tf.doctor.suspects import two_clumps
 
 _SIDE = 120  # pixels of an image
 _ROWS, _NEIGHBORS = 12, 6
@@ -48,13 +47,12 @@ def suspects(found, image_set, embeddings, file_of):
     return figure
 
 
-def classes(found, image_set, embeddings):
+def classes(found, image_set):
     """Pairs of classes that may be one, and the two parts of classes that may be two.
 
     Args:
         found: `Suspects`.
         image_set: the `ImageSet` of images.
-        embeddings: of it, shape `(N, D)`.
 
     Returns:
         A matplotlib `Figure`, or `None` if there are none of either.
@@ -66,9 +64,7 @@ def classes(found, image_set, embeddings):
             rows.append(np.flatnonzero(image_set.labels == c))
             titles.append(f"one class?\n{short(names[c])}")
     for c in found.two_classes[:_PAIRS]:
-        members = np.flatnonzero(image_set.labels == c)
-        first = two_clumps(embeddings[members])
-        for part, number in ((members[first], 1), (members[~first], 2)):
+        for number, part in enumerate(found.parts[c], start=1):
             rows.append(part)
             titles.append(f"two classes?\n{short(names[c])}\npart {number}")
     if not rows:

@@ -27,7 +27,8 @@ class Suspects(NamedTuple):
     known: np.ndarray  # (C,) bool, classes of such a side
     own: np.ndarray  # (C,) share of a class's images that are nearest to its own mean
     pairs: list  # (class, class, distance in halves of one class), nearest first
-    clumps: np.ndarray  # (C,) share of the spread explained by two clumps, NaN for small classes
+    clumps: np.ndarray  # (C,) share of the spread explained by two clumps, NaN if there are none
+    parts: dict  # from a class with clumps to the images of each, without suspects
 
     @property
     def order(self):
@@ -64,7 +65,8 @@ class Suspects(NamedTuple):
         # In the middle of a few classes may be one that is two.
         if len(able) < 5:
             return []
-        above = self.clumps[able] / np.median(self.clumps[able])
+        usual = np.median(self.clumps[able])
+        above = self.clumps[able] / usual if usual else np.zeros(len(able))
         order = np.argsort(-above, kind="stable")
         return [int(able[i]) for i in order if above[i] >= thresholds.TWO_CLASSES]
 
@@ -129,7 +131,7 @@ def find_suspects(embeddings, labels, sides=None):
         known,
         np.bincount(labels, weights=right) / sizes,
         _pairs(means, within, sizes),
-        _clumps(embeddings, labels, means, sizes),
+        *_clumps(embeddings, labels, len(sizes), ~(judged & (sure >= thresholds.SURE))),
     )
 
 
@@ -200,21 +202,25 @@ def _pairs(means, within, sizes):
     return sorted(((a, b, float(apart)) for (a, b), apart in pairs.items()), key=lambda p: p[2])
 
 
-def _clumps(embeddings, labels, means, sizes):
-    """How much of the spread of each class the best two clumps explain."""
-    found = np.full(len(sizes), np.nan)
-    order = np.argsort(labels, kind="stable")
-    for c, members in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
-        if len(members) >= thresholds.TWO_CLASSES_IMAGES:
-            centred = embeddings[members] - means[c]
-            first = two_clumps(centred)
-            total = np.sum(centred**2)
-            # Both means lie on one line with 0, weighed by the other clump's size.
-            between = np.sum(centred[first].sum(axis=0) ** 2) * (
-                1 / max(1, first.sum()) + 1 / max(1, (~first).sum())
-            )
-            found[c] = between / total if total else 0.0
-    return found
+def _clumps(embeddings, labels, count, kept):
+    """How much of the spread of each class its two clumps explain, and which images are in them."""
+    shares, parts = np.full(count, np.nan), {}
+    order = np.flatnonzero(kept)
+    order = order[np.argsort(labels[order], kind="stable")]
+    ends = np.cumsum(np.bincount(labels[order], minlength=count))
+    for c, members in enumerate(np.split(order, ends[:-1])):
+        if len(members) < thresholds.TWO_CLASSES_IMAGES:
+            continue
+        centred = embeddings[members] - embeddings[members].mean(axis=0)
+        first = two_clumps(centred)
+        sizes = np.array([first.sum(), (~first).sum()])
+        shares[c] = 0.0
+        if sizes.min() >= thresholds.TWO_CLASSES_PART * len(members):
+            # Both sums are equal but for their sign.
+            between = np.sum(centred[first].sum(axis=0) ** 2) * (1 / sizes).sum()
+            shares[c] = between / np.sum(centred**2)
+        parts[c] = members[first], members[~first]
+    return shares, parts
 
 
 def two_clumps(embeddings):

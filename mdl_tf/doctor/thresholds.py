@@ -61,9 +61,11 @@ ONE_CLASS = 3.0
 # are near, it is the network that cannot tell them apart.
 NEARER_THAN_USUAL = 1 / 3
 # How much of a class's spread is explained by its falling into two clumps, over what it is in the
-# middle of all classes; and the images below which that is chance.
+# middle of all classes; the images below which that is chance; and the share of them below which a
+# clump is some odd images and no class.
 TWO_CLASSES = 2.0
 TWO_CLASSES_IMAGES = 10
+TWO_CLASSES_PART = 0.15
 # Share of a class's images that are nearest to its own mean, below which it is scattered if those
 # in the middle have twice as many.
 SCATTERED = 0.25
