@@ -276,15 +276,23 @@ def config(**settings):
 
 
 def test_one_positive_is_few_but_for_losses_made_for_it():
-    found = batch.positives(config(images_per_class=2), ADVICE)
-    assert (found.level, found.said) == (
+    def found(k, loss="margin_discriminate", sizes=(4, 9)):
+        run_config = config(images_per_class=k, loss=loss)
+        return batch.positives(run_config, np.array(sizes), Advice(run_config, {}))
+
+    assert found(2)[:3] == (
+        "positives",
         "look",
         "Each image has 1 positive in its batch (images_per_class 2): the margin_discriminate loss "
         "cannot choose among them or weigh them.",
     )
-    assert batch.positives(config(images_per_class=3), ADVICE).level == "ok"
-    for loss in ("n_pairs", "proxy_anchor"):
-        assert batch.positives(config(images_per_class=2, loss=loss), ADVICE).level == "ok"
+    assert found(2).advice == ("More images of each class in a batch: --images-per-class 4",)
+    assert found(2, sizes=(3, 9)).advice == (
+        "More images of each class in a batch: --images-per-class 4, with --short-classes drop for "
+        "classes of fewer, such as one of 3",
+    )
+    assert found(3).level == "ok"
+    assert found(2, "n_pairs").level == found(2, "proxy_anchor").level == "ok"
 
 
 @pytest.mark.parametrize(("p", "expected"), [(2, "wrong"), (3, "look"), (7, "look"), (8, "ok")])
@@ -293,7 +301,7 @@ def test_classes_of_a_batch(p, expected):
     assert found.level == expected
     assert found.said == (
         f"A batch has {p} of the 9 training classes, so that each image has {4 * (p - 1)} "
-        f"negatives of {p - 1} classes."
+        f"negatives of {p - 1} class{'es' if p > 2 else ''}."
     )
     assert found.advice == (f"More classes in a batch: --classes-per-batch {min(2 * p, 9)}",)
 
@@ -498,7 +506,8 @@ def test_every_flag_of_the_advice_is_one_of_train():
         advice = Advice(run_config, examine.loss_settings(run_config, 9))
         found = [
             *(f() for f in (advice.lower_rate, advice.other_rate, advice.softer, advice.clip)),
-            *(f() for f in (advice.pooling, advice.pretrained, advice.more_images)),
+            *(f() for f in (advice.pooling, advice.pretrained)),
+            advice.more_images(2),
             *(advice.longer("runs/x"), advice.more_classes(9), advice.against_learning_by_heart()),
         ]
         found += [batch.short_classes(run_config, np.array([2, 9])).advice]
@@ -649,6 +658,12 @@ def test_messages(features, tmp_path):
     with pytest.raises(ConfigError, match="must be split as it was when the run began"):
         run.write_json("config.json", {**settings, "validation": 0.5})
         doctor.diagnose(run)
+
+
+def test_a_folder_that_cannot_be_written(features, tmp_path):
+    run = copied(features, tmp_path)
+    (run.folder / "doctor").touch()
+    assert message(run).startswith("The run folder must be writable. Received: ")
 
 
 def test_a_run_on_images_has_pictures(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def _of_the_end(run, config, history, data, advice):
 
 def _of_batches(config, data, advice):
     """What the plan of the batches says."""
-    yield batch.positives(config, advice)
+    yield batch.positives(config, data.sizes, advice)
     yield batch.classes(config, len(data.sizes), advice)
     yield batch.short_classes(config, data.sizes)
     yield batch.unequal(config, data.sizes, data.training_names)

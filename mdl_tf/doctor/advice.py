@@ -87,9 +87,18 @@ class Advice:
             return []
         return [f"More classes in a batch: --classes-per-batch {more}"]
 
-    def more_images(self):
+    def more_images(self, smallest):
+        """More images of a class in a batch.
+
+        Args:
+            smallest: images of the smallest training class.
+        """
         more = 2 * self._config.images_per_class
-        return [f"More images of each class in a batch: --images-per-class {more}"]
+        short = smallest < more and self._config.short_classes == "error"
+        return [
+            f"More images of each class in a batch: --images-per-class {more}"
+            + f", with --short-classes drop for classes of fewer, such as one of {smallest}" * short
+        ]
 
     def against_learning_by_heart(self):
         found = []

@@ -12,11 +12,12 @@ _PROXIES = (
 )
 
 
-def positives(config, advice):
+def positives(config, sizes, advice):
     """Whether an anchor has enough images of its class in the batch.
 
     Args:
         config: the `TrainConfig`.
+        sizes: images of each training class, shape `(C,)`.
         advice: an `Advice`.
 
     Returns:
@@ -34,7 +35,7 @@ def positives(config, advice):
         "look" if few else "ok",
         said + ".",
         f"look below {thresholds.POSITIVES}, but for losses made for one positive or for proxies.",
-        tuple(advice.more_images()),
+        tuple(advice.more_images(int(sizes.min()))),
         {"positives": have},
     )
 
@@ -55,7 +56,7 @@ def classes(config, available, advice):
         "classes",
         level(p, *(bound - 1 for bound in thresholds.CLASSES)),
         f"A batch has {p} of the {available:,} training classes, so that each image has "
-        f"{(p - 1) * k:,} negatives of {p - 1} classes.",
+        f"{(p - 1) * k:,} negatives of {p - 1} class{'es' * (p > 2)}.",
         f"look below {thresholds.CLASSES[0]} classes, wrong below {thresholds.CLASSES[1]}.",
         tuple(advice.more_classes(available))
         or ("There are no more classes to train on: other images, or data, are needed",),
