@@ -413,6 +413,7 @@ def test_only_the_side_that_the_network_knows_is_judged():
     sides = ["train"] * 8 + ["validation"] * 4
     found = find_suspects(embeddings, ids, sides)
     np.testing.assert_array_equal(found.judged, ~last)
+    assert found._replace(sure=np.ones(len(ids))).counted == 112
     assert not last[found.order].any() and found.scattered == found.one_class == []
     assert labels.images(found).said == (
         "0 of 112 images (0.0%) lie so far inside another class that their labels look wrong; "
@@ -457,6 +458,7 @@ def test_one_class_under_two_names_and_two_under_one():
     ids[ids == 12] = 7
     found = find_suspects(embeddings, ids)
     assert [pair[:2] for pair in found.one_class] == [(3, 7)]
+    assert 0.3 < found.one_class[0][2] < 3
     assert found.two_classes == [6]
     said = labels.classes(found, [f"c{c}" for c in range(12)])
     assert (said.level, len(said.advice)) == ("look", 2)
@@ -473,7 +475,9 @@ def test_some_odd_images_are_no_second_class():
     embeddings, ids, _ = clouds(images=24)
     odd = np.flatnonzero(ids == 2)[:2]
     embeddings = embeddings.copy()
-    embeddings[odd] = -embeddings[ids == 2].mean(axis=0)
+    # Off, but nearer to their own class than to any other.
+    embeddings[odd] += 0.8 * np.linalg.svd(embeddings)[2][-1]
+    assert find_suspects(embeddings, ids).counted == 0
     first = two_clumps(embeddings[ids == 2])
     assert {first[:2].all(), first[2:].all()} == {True, False}
     assert find_suspects(embeddings, ids).two_classes == []
