@@ -21,8 +21,8 @@ def train_folds(config, run, train_one, report=print):
     """Train the network of each fold, or those that are left, and report on all of them.
 
     Each has a run folder of its own, `fold-1` and so on, and a seed of its own
-    (`TrainConfig.own_seed`), the same as if it were trained alone. The run's `model.keras` gives the
-    embeddings of all, one behind the other.
+    (`TrainConfig.own_seed`), the same as if it were trained alone. The run's `model.keras` gives
+    the embeddings of all, one behind the other.
 
     Args:
         config: a `TrainConfig` with `folds`.

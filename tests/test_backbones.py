@@ -163,8 +163,8 @@ def test_every_network_of_keras_is_found_and_has_units():
         ),
         (
             ("conv4", (32, 32, 3), "imagenet"),
-            "`weights` must be None (--weights random), or a weight file of the backbone that exists, "
-            "such as a .weights.h5. Received: weights='imagenet' with backbone='conv4'",
+            "`weights` must be None (--weights random), or a weight file of the backbone that "
+            "exists, such as a .weights.h5. Received: weights='imagenet' with backbone='conv4'",
         ),
         (
             ("vgg16", (32, 32, 3), "/nowhere/vgg16.weights.h5"),
