@@ -48,9 +48,10 @@ def train_folds(config, run, train_one, report=print):
             train_one(part.config, part, report)
         except BaseException:
             part.discard_if_empty()
+            if run.has_epochs:
+                clock.lap("folds")
             raise
-        finally:
-            clock.lap("folds")
+        clock.lap("folds")
     results = _summary([_results(part) for part in run.parts])
     test, found = _concatenated(config, run)
     results["concatenated"] = found.metrics

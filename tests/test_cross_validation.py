@@ -206,6 +206,18 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path, capsys):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_first_fold_that_fails_at_once_leaves_nothing(tmp_path):
+    config, run = started(tmp_path, **FOLDS)
+
+    def refuse(config, part, report):
+        raise ValueError("no such layer")
+
+    with pytest.raises(ValueError):
+        cross_validation.train_folds(config, run, refuse, lambda line: None)
+    run.discard_if_empty()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_fold_alone_is_that_of_all(tmp_path, finished):
     config, run = started(tmp_path, **FOLDS | {"fold": 2})
     assert set(quietly(config, run)) == {"raw_pixels", "untrained", "trained"}
