@@ -36,9 +36,10 @@ def train_folds(config, run, train_one, report=print):
         latter; `"concatenated"`, of the embeddings one behind the other.
     """
     clock, start = run_report.Clock(run), time.perf_counter()
-    run_data.check_folds(config)
     finished = {part.config.fold for part in run.parts if _results(part)}
     missing = [number for number in range(1, config.folds + 1) if number not in finished]
+    if missing:
+        run_data.check_folds(config)
     for done, number in enumerate(missing):
         report(f"\nFold {number} of {config.folds}" + _left(start, done, len(missing)))
         part = _fold(config, run, number)

@@ -34,7 +34,7 @@ def load(config, run, report=print):
     Raises:
         ConfigError, ValueError: if the data are not there, or do not fit the config.
     """
-    collection = _read(config)
+    collection = _read_with_progress(config)
     sets = collection.split(**config.split)
     run.write_left_out(collection.problems)
     _tell(sets, collection.problems, report)
@@ -42,15 +42,31 @@ def load(config, run, report=print):
     return sets
 
 
-def _read(config):
+def read(config, progress=None):
+    """The whole data set of a config, as `datasets.read` gives it with the config's settings.
+
+    Args:
+        config: the `TrainConfig`.
+        progress: a function of (done, total). Defaults to `None`.
+
+    Returns:
+        A `Collection`.
+
+    Raises:
+        ValueError: as `datasets.read`.
+    """
+    return datasets.read(
+        config.dataset,
+        data_dir=config.data_dir,
+        crop_to_box=config.crop_to_box,
+        on_corrupt=config.on_corrupt,
+        progress=progress,
+    )
+
+
+def _read_with_progress(config):
     with ProgressLine(f"Load {config.dataset}") as line:
-        collection = datasets.read(
-            config.dataset,
-            data_dir=config.data_dir,
-            crop_to_box=config.crop_to_box,
-            on_corrupt=config.on_corrupt,
-            progress=line,
-        )
+        collection = read(config, line)
         line.done(len(collection.images), collection.images.kind)
     return collection
 
@@ -64,7 +80,7 @@ def check_folds(config):
     Raises:
         ConfigError, ValueError: as `load`, and as `batches.balanced`.
     """
-    collection = _read(config)
+    collection = _read_with_progress(config)
     for number in range(1, config.folds + 1):
         fold = dataclasses.replace(config, fold=number, cache="none")
         train_set, _, _ = collection.split(**fold.split)

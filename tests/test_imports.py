@@ -30,7 +30,7 @@ ALLOWED = {
     },
     "doctor": {
         *("assemble", "batches", "config", "datasets", "doctor", "embedding", "evaluation"),
-        *("plots", "progress", "retrieval", "thumbnails"),
+        *("plots", "progress", "retrieval", "run_data", "thumbnails"),
     },
     "embedding": {"backbones"},
     "evaluation": {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from mdl_tf import batches, datasets
+from mdl_tf import batches, datasets, run_data
 from mdl_tf.assemble import build_loss
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.image_set import SIDES
@@ -82,13 +82,7 @@ def read_data(run, config, stream=None):
         ConfigError, ValueError: if the data are not there, or are split otherwise than they were.
     """
     with ProgressLine(f"Load {config.dataset}", stream=stream) as line:
-        collection = datasets.read(
-            config.dataset,
-            data_dir=config.data_dir,
-            crop_to_box=config.crop_to_box,
-            on_corrupt=config.on_corrupt,
-            progress=line,
-        )
+        collection = run_data.read(config, line)
         sets = collection.split(**config.split)
         if run.read_json("classes.json") is not None:
             run.keep_classes(dict(zip(SIDES, sets, strict=True)), new=False)
