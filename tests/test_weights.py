@@ -302,6 +302,7 @@ def archive(member):
         (archive("inception_v2.ckpt"), "an archive of TF-slim's Inception v2"),
         (archive("Inception-BN-0126.params"), "an archive of MXNet's Inception-BN"),
     ],
+    ids=["MXNet", "checkpoint", "archive of TF-slim", "archive of MXNet"],
 )
 def test_files_of_look_alikes_are_refused(content, what, tmp_path, network):
     path = tmp_path / "downloaded"
@@ -311,8 +312,11 @@ def test_files_of_look_alikes_are_refused(content, what, tmp_path, network):
     assert f"Received: {path}, which is {what}" in str(raised.value)
 
 
+# Named, since archives hold the time at which they were made, and each process makes its own.
 @pytest.mark.parametrize(
-    "content", [gzip.compress(b"text"), b"\x1f\x8b", archive("other.txt"), b""]
+    "content",
+    [gzip.compress(b"text"), b"\x1f\x8b", archive("other.txt"), b""],
+    ids=["gzip", "begins like gzip", "archive", "empty"],
 )
 def test_other_files_are_no_look_alikes(content, tmp_path, network):
     path = tmp_path / "downloaded"
