@@ -37,6 +37,7 @@ The map of the library, in the order in which data passes through it:
               files       where things are kept, written whole or not at all
               train       one run: run_data, run_fit, run_report
               cross_validation  a run for each fold, separated and concatenated
+              compare     the same network with several losses, searched alike; a report
               cli
 
 Axis letters, the same everywhere: `B` batch, `P` classes per batch, `K` images per class,
@@ -58,6 +59,7 @@ _PARTS = (
     "board",
     "browse",
     "callbacks",
+    "compare",
     "config",
     "cross_validation",
     "datasets",

@@ -49,9 +49,9 @@ def go_on(config, run, state, num_classes):
     path, done = run.folder / state["checkpoint"], state["epochs_done"]
     model, loss = load_model(path, compile=False), build_loss(config, num_classes)
     if done == config.warm_up_epochs > 0:
-        _thaw(config, run, model, loss)
+        _thaw(config, run.read_json(TRAINABLE), model, loss)
         return model
-    _as_begun(config, run, _embedder(model))
+    _as_begun(config, run.read_json(TRAINABLE), _embedder(model))
     if done < config.warm_up_epochs:
         _freeze(config, model, loss)
     else:
@@ -62,15 +62,15 @@ def go_on(config, run, state, num_classes):
     return model
 
 
-def end_warm_up(config, run, model):
+def end_warm_up(config, model, learns):
     """Let a model learn as it is to after the warm-up, with a new optimizer.
 
     Args:
         config: the `TrainConfig`.
-        run: the `Run`.
         model: what was trained in the warm-up.
+        learns: what learns from now on, as `begin` returned it.
     """
-    _thaw(config, run, model, model.loss)
+    _thaw(config, learns, model, model.loss)
 
 
 def for_search(config, run, path):
@@ -86,7 +86,7 @@ def for_search(config, run, path):
         layers if the backbone is.
     """
     embedder = _embedder(load_model(path, compile=False))
-    _as_begun(config, run, embedder)
+    _as_begun(config, run.read_json(TRAINABLE), embedder)
     if config.batch_norm == "statistics":
         set_batch_norm(embedder, "train")
     return embedder
@@ -106,16 +106,15 @@ def _freeze(config, model, loss):
     compile_model(config, model, loss, only_trained=True)
 
 
-def _thaw(config, run, model, loss):
-    _as_begun(config, run, _embedder(model))
+def _thaw(config, learns, model, loss):
+    _as_begun(config, learns, _embedder(model))
     compile_model(config, model, loss, first_step=_first_step(config))
 
 
-def _as_begun(config, run, embedder):
+def _as_begun(config, learns, embedder):
     """What Keras does not store of layers inside a layer of somebody's own, and what was frozen."""
     if config.batch_norm != "train":
         set_batch_norm(embedder, config.batch_norm)
-    kept = run.read_json(TRAINABLE)
     # Runs of earlier versions kept none.
-    if kept is not None:
-        put_back(embedder, kept)
+    if learns is not None:
+        put_back(embedder, learns)

@@ -5,6 +5,7 @@ import shutil
 import time
 
 import keras
+import numpy as np
 
 from mdl_tf.callbacks import MONITOR
 from mdl_tf.progress import duration
@@ -97,8 +98,14 @@ class RunCheckpoint(keras.callbacks.Callback):
             shutil.copyfile(checkpoint, path)
 
 
+class Diverged(ValueError):
+    """Training has come to numbers that are none."""
+
+
 class StopIfDiverged(keras.callbacks.Callback):
-    """Ends a run whose loss is no number any more, before anything of it is kept.
+    """Ends a run whose loss or weights are no numbers any more, before anything of it is kept.
+
+    Put it before whatever measures or saves. It raises a `Diverged`.
 
     Args:
         learning_rate: what the message says it was.
@@ -114,11 +121,19 @@ class StopIfDiverged(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if logs and not math.isfinite(logs["loss"]):
-            raise ValueError(
-                f"Training diverged: the loss is {logs['loss']} after batch {batch + 1} of epoch "
-                f"{self._epoch + 1}. Lower `learning_rate`. Received: "
-                f"learning_rate={self._learning_rate}"
-            )
+            self._stop(f"the loss is {logs['loss']} after batch {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        # The loss of the last batch was computed before its step.
+        for variable in self.model.variables:
+            if not np.isfinite(np.asarray(variable, np.float32)).all():
+                self._stop(f"{variable.path} is not finite at the end")
+
+    def _stop(self, found):
+        raise Diverged(
+            f"Training diverged: {found} of epoch {self._epoch + 1}. Lower `learning_rate`. "
+            f"Received: learning_rate={self._learning_rate}"
+        )
 
 
 class EpochTable(keras.callbacks.Callback):

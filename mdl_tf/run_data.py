@@ -117,13 +117,14 @@ def _check(config, train_set, all_classes):
         )
 
 
-def training_stream(train_set, config, epochs_done=0):
+def training_stream(train_set, config, epochs_done=0, stream=None):
     """Balanced batches of a run from some epoch on.
 
     Args:
         train_set: the `ImageSet`.
         config: the `TrainConfig`.
         epochs_done: epochs whose batches are passed over. Defaults to `0`.
+        stream: where the progress of decoding goes. Defaults to standard output.
 
     Returns:
         A `tf.data.Dataset` without an end.
@@ -132,6 +133,7 @@ def training_stream(train_set, config, epochs_done=0):
         batches.balanced,
         train_set,
         config,
+        stream,
         classes_per_batch=config.classes_per_batch,
         images_per_class=config.images_per_class,
         seed=config.own_seed,
@@ -152,10 +154,11 @@ def validated(image_set, config):
     """
     if image_set is None:
         return None
-    return Validation(image_set, _stream(batches.ordered, image_set, config, batch_size=BATCH))
+    made = _stream(batches.ordered, image_set, config, None, batch_size=BATCH)
+    return Validation(image_set, made)
 
 
-def _stream(make, image_set, config, **options):
+def _stream(make, image_set, config, stream, **options):
     """Batches as a config wants them, with a progress line if they are decoded at once."""
     options = {
         "image_size": (config.image_size, config.image_size),
@@ -165,5 +168,5 @@ def _stream(make, image_set, config, **options):
     }
     if config.cache == "none" or image_set.features is not None:
         return make(image_set, **options)
-    with ProgressLine(f"Decode {image_set.name}", len(image_set)) as line:
+    with ProgressLine(f"Decode {image_set.name}", len(image_set), stream) as line:
         return make(image_set, progress=line, **options)

@@ -126,7 +126,7 @@ class _Training:
                 f"Warm-up to epoch {config.warm_up_epochs}: the embedding layer learns alone."
             )
             fit(self.model, self.stream, *options, warm_up=True)
-            phases.end_warm_up(config, run, self.model)
+            phases.end_warm_up(config, self.model, run.read_json(phases.TRAINABLE))
             self.report("The network learns from now on.")
             # The first one goes before the second one is made: both may hold all images.
             self.stream = None

@@ -21,6 +21,10 @@ ALLOWED = {
     "browse": {"plots", "thumbnails"},
     "callbacks": {"embedding", "metrics", "retrieval", "summaries"},
     "cli": {"cli", "config", "recipes"},
+    "compare": {
+        *("assemble", "callbacks", "compare", "config", "datasets", "evaluation", "files"),
+        *("mosaic", "phases", "plots", "progress", "report", "run_callbacks", "run_data", "runs"),
+    },
     "config": {"setting"},
     "datasets": {"datasets", "files", "image_file"},
     "distances": set(),
@@ -82,6 +86,7 @@ ALLOWED = {
 LIGHT = {
     "mdl_tf": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.cli": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.compare": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.config": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.datasets": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.image_file": {"tensorflow", "keras", "sklearn", "numpy"},

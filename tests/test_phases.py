@@ -185,8 +185,7 @@ def test_the_network_begins_with_steps_of_the_learning_rate(tmp_path):
         tmp_path, epochs=40, warm_up_epochs=25, schedule="step", decay_epochs=20, decay_factor=0.1
     )
     model, learns = phases.begin(config, 2, build_model(config))
-    run.write_json(phases.TRAINABLE, learns)
-    phases.end_warm_up(config, run, model)
+    phases.end_warm_up(config, model, learns)
     before = model.get_weights()
     rng = np.random.default_rng(0)
     model.train_on_batch(rng.integers(0, 256, (12, 16, 16, 3)).astype("float32"), np.arange(12) % 3)

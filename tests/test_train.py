@@ -240,7 +240,7 @@ def test_config_becomes_what_it_says():
         **{**SMALL, "loss_args": {"margin": 0.4, "distance": "cosine"}, "l2_normalize": False}
     )
     loss = build_loss(config, 2)
-    assert (loss.margin, loss.sharpness, loss.distance) == (0.4, 20.0, "cosine")
+    assert (loss.margin, loss.sharpness, loss.distance) == (0.4, 10.0, "cosine")
     model = build_model(config)
     assert model.input_shape == (None, 16, 16, 3)
     assert model.output_shape == (None, 8)

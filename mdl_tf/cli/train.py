@@ -1,17 +1,12 @@
 """`mdl-tf train`: the settings as flags, a new run or an interrupted one."""
 
-import argparse
-import contextlib
-import dataclasses
-import json
 import logging
 import sys
 
-from mdl_tf.cli.common import absolute, flag, quiet
+from mdl_tf.cli.common import flag, quiet
 from mdl_tf.cli.recipes import announcement
+from mdl_tf.cli.settings import add_settings, from_anywhere, given, merged, refuse_missing
 from mdl_tf.config import ConfigError, TrainConfig
-
-_READERS = {int: int, float: float, float | None: float, dict: json.loads}
 
 
 def add_to(commands):
@@ -38,48 +33,12 @@ def add_to(commands):
     )
     train.add_argument("--name", help="name of the run folder [recipe, or data set and backbone]")
     train.add_argument("--runs-dir", default="runs", metavar="DIR", help="folder of runs [runs]")
-    settings = train.add_argument_group("settings")
-    for field in dataclasses.fields(TrainConfig):
-        _add_setting(settings, field)
-
-
-def _add_setting(group, field):
-    choices = field.metadata["choices"]
-    default = field.default if field.default is not dataclasses.MISSING else {}
-    # argparse formats help with %.
-    text = f"{field.metadata['help']} [{default}]".replace("%", "%%")
-    if field.type is bool:
-        group.add_argument(
-            flag(field.name), action=argparse.BooleanOptionalAction, default=None, help=text
-        )
-    else:
-        prefix = field.metadata["prefix"]
-        names = [*(choices or ()), *([f"{prefix}NAME"] if prefix else [])]
-        metavar = "{" + ",".join(names) + "}" if names else field.name.upper()
-        group.add_argument(flag(field.name), default=None, metavar=metavar, help=text)
-
-
-def _settings(args):
-    """The settings given as flags, as the types of their fields where the text is one."""
-    settings = {}
-    for field in dataclasses.fields(TrainConfig):
-        value = getattr(args, field.name)
-        if value is None:
-            continue
-        if field.type in _READERS:
-            # What is no number or JSON stays text, and the config says what it should have been.
-            with contextlib.suppress(ValueError):
-                value = _READERS[field.type](value)
-        settings[field.name] = value
-    if str(settings.get("weights")).lower() == "random":
-        # What a recipe or a config file has must be taken back somehow.
-        settings["weights"] = None
-    return settings
+    add_settings(train)
 
 
 def run(args):
     """Run the command."""
-    settings = _settings(args)
+    settings = given(args)
     run = _resumed(args, settings) if args.resume else _new(args, settings)
     config = run.config
     print("Load TensorFlow ...", flush=True)
@@ -109,13 +68,13 @@ def _resumed(args, settings):
     """The run that goes on."""
     from mdl_tf.runs import Run
 
-    given = [flag(name) for name in settings if name != "epochs"]
+    others = [flag(name) for name in settings if name != "epochs"]
     for name in ("config", "recipe", "smoke", "name"):
-        given += [flag(name)] * bool(getattr(args, name))
-    if given:
+        others += [flag(name)] * bool(getattr(args, name))
+    if others:
         raise ConfigError(
             "`--resume` takes all settings but --epochs from the run. "
-            f"Received as well: {', '.join(given)}"
+            f"Received as well: {', '.join(others)}"
         )
     run = Run.open(args.resume)
     run.remove_unfinished()
@@ -132,25 +91,9 @@ def _new(args, settings):
     if args.recipe or args.smoke:
         config, record = _with_recipe(args, settings)
     else:
-        if args.config:
-            settings = {**TrainConfig.from_json(args.config).to_dict(), **settings}
-        elif "data_dir" in settings and "dataset" not in settings:
-            raise ConfigError(
-                "`dataset` must say what is in --data-dir, such as --dataset folder. "
-                f"Received: data_dir={settings['data_dir']!r} alone"
-            )
-        config = TrainConfig.from_dict(_from_anywhere(settings))
-    _refuse_missing(config)
+        config = TrainConfig.from_dict(merged(args, settings))
+    refuse_missing(config)
     return Run.create(config, args.runs_dir, args.name, recipe=record)
-
-
-def _from_anywhere(settings):
-    """Settings whose paths mean the same when the run is resumed from another folder."""
-    found = dict(settings)
-    found["data_dir"] = absolute(settings.get("data_dir"))
-    if (settings.get("weights") or "").lower() != "imagenet":
-        found["weights"] = absolute(settings.get("weights"))
-    return found
 
 
 def _with_recipe(args, settings):
@@ -166,14 +109,14 @@ def _with_recipe(args, settings):
             "`--recipe` and `--config` both say all settings; give one of them. "
             f"Received: --recipe {args.recipe} --config {args.config}"
         )
-    given = [flag(name) for name in ("dataset", "data_dir", "weights") if name in settings]
-    if args.smoke and given:
+    others = [flag(name) for name in ("dataset", "data_dir", "weights") if name in settings]
+    if args.smoke and others:
         raise ConfigError(
             "`--smoke` has a generated data set and random weights. "
-            f"Received as well: {', '.join(given)}"
+            f"Received as well: {', '.join(others)}"
         )
     recipe = recipes.load(args.recipe)
-    changes = {k: v for k, v in _from_anywhere(settings).items() if k in settings}
+    changes = {k: v for k, v in from_anywhere(settings).items() if k in settings}
     if args.smoke:
         # Refused, if it is, before anything is written.
         recipe.smoke(None, **changes)
@@ -184,12 +127,3 @@ def _with_recipe(args, settings):
         config = recipe.config(**changes)
     print(announcement(recipe, config, changes, args.smoke))
     return config, recipe.record(config, args.smoke)
-
-
-def _refuse_missing(config):
-    """Say what to fetch for a data set that is not there before weights are fetched for it."""
-    from mdl_tf.datasets import official
-
-    if config.dataset in official.OFFICIAL:
-        if official.state(config.dataset, config.data_dir).kind == "missing":
-            official.read(config.dataset, config.data_dir)

@@ -1,0 +1,82 @@
+"""`mdl-tf compare`: the same network with several losses, each searched with equal effort."""
+
+import logging
+import sys
+
+from mdl_tf.cli.common import quiet
+from mdl_tf.cli.settings import add_settings, given, merged, refuse_missing
+from mdl_tf.config import ConfigError, TrainConfig
+
+# Those that the paper of our loss compares.
+LOSSES = "margin_discriminate,contrastive,triplet,lifted_structure,n_pairs"
+
+
+def add_to(commands):
+    """Add the command to a parser's commands."""
+    from mdl_tf.compare.comparison import MONITOR, NOT_SHARED, VALIDATION
+
+    compare = commands.add_parser(
+        "compare",
+        help="train the same network with several losses, and show which retrieves better",
+        description="Tries an equal number of settings for every loss, its own and the learning "
+        "rate, on classes held out of training; then trains the best of each with fresh seeds and "
+        "measures it on the test classes. Writes report.html, report.md and results.csv into a "
+        "folder below `runs`. The same command again goes on where it stopped, also with more "
+        "losses, settings or seeds.",
+    )
+    compare.add_argument(
+        "--losses",
+        default=LOSSES,
+        metavar="A,B,C",
+        help="which, with commas; all; settings may be held, as in triplet:mining=hard [the "
+        f"paper's five: {LOSSES}]",
+    )
+    compare.add_argument("--search", default=16, help="settings tried for each loss [16]")
+    compare.add_argument("--seeds", default=5, help="runs of the best settings of each loss [5]")
+    compare.add_argument(
+        "--config", metavar="FILE", help="settings from a JSON file; flags override"
+    )
+    compare.add_argument("--name", help="name of the folder [compare-, data set and backbone]")
+    compare.add_argument("--runs-dir", default="runs", metavar="DIR", help="folder of runs [runs]")
+    add_settings(compare, NOT_SHARED, {"validation": VALIDATION, "monitor": MONITOR})
+
+
+def run(args):
+    """Run the command."""
+    from mdl_tf.compare import Comparison, Folder, compare, parse
+    from mdl_tf.compare.comparison import MONITOR, VALIDATION
+
+    settings = given(args)
+    if not args.config:
+        settings = {"validation": VALIDATION, **settings}
+        # Without validation classes the comparison itself is refused, not a monitor.
+        if settings["validation"]:
+            settings = {"monitor": MONITOR, **settings}
+    config = TrainConfig.from_dict(merged(args, settings))
+    comparison = Comparison(
+        config, parse(args.losses), _count("search", args.search), _count("seeds", args.seeds)
+    )
+    refuse_missing(config)
+    folder = Folder.of(comparison, args.runs_dir, args.name)
+    print("Load TensorFlow ...", flush=True)
+    with quiet():
+        import tensorflow  # noqa: F401
+    # Each network of a comparison is traced anew, which TensorFlow takes for a mistake.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    try:
+        compare(comparison, folder)
+    except KeyboardInterrupt:
+        print(
+            f"\nInterrupted. The same command goes on; so far: {folder.path / 'report.html'}",
+            file=sys.stderr,
+        )
+        return 130
+    print(f"Report: {folder.path / 'report.html'}")
+    return 0
+
+
+def _count(name, value):
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigError(f"`{name}` must be an integer. Received: {name}={value!r}") from None

@@ -1,0 +1,197 @@
+"""The runs of a comparison, one after the other: what is done is kept, what is kept is not done."""
+
+import contextlib
+import time
+
+from mdl_tf.compare import prepare, trial
+from mdl_tf.compare.comparison import chosen
+from mdl_tf.compare.folder import changed_data
+from mdl_tf.config import ConfigError
+from mdl_tf.mosaic import NeighborMosaic
+from mdl_tf.progress import ProgressLine, duration
+
+_QUERIES, _NEIGHBORS = 6, 6  # of the pictures
+
+
+class Runner:
+    """What is to be run, and how long it may take.
+
+    Args:
+        comparison: a `Comparison`.
+        folder: its `Folder`.
+        report: a function that prints a line.
+        stream: where the bar of a run goes, or `None` for standard output.
+
+    Raises:
+        ConfigError, ValueError: for settings that do not fit each other or the data.
+    """
+
+    def __init__(self, comparison, folder, report, stream=None):
+        self._comparison, self._folder = comparison, folder
+        self._report, self._stream = report, stream
+        self._data = prepare.load(comparison, folder, report)
+        prepare.check(comparison, self._data)
+        self._keep_facts()
+        self._steps = comparison.config.epochs * comparison.config.steps_per_epoch
+        # One draw, that of the defaults, would decide nothing.
+        searched = comparison.search if comparison.search > 1 else 0
+        self._planned = {entry.label: searched + comparison.seeds for entry in comparison.entries}
+        self._spent = {entry.label: [] for entry in comparison.entries}
+        self._machine = trial.machine()
+
+    def _keep_facts(self):
+        facts, kept = prepare.facts(self._data), self._folder.read_json("data.json")
+        if kept not in (None, facts):
+            raise ConfigError(changed_data(kept, facts))
+        self._folder.write_json("data.json", facts)
+        if self._folder.read_json("raw.json") is None:
+            self._folder.write_json("raw.json", prepare.raw(self._comparison, self._data))
+
+    def forecast(self):
+        """What is going to happen."""
+        done = len(self._folder.results().trials)
+        entries, config = self._comparison.entries, self._comparison.config
+        text = (
+            f"Compare {len(entries)} losses: {self._comparison.search} settings each on "
+            f"{len(self._data.validation.image_set):,} {self._data.test.kind} of validation "
+            f"classes, then {self._comparison.seeds} seeds each on the test; "
+            f"{sum(self._planned.values())} runs of "
+            f"{self._steps} batches of {config.classes_per_batch} classes x "
+            f"{config.images_per_class}."
+        )
+        return text + (f" {done} of them are done already." if done else "")
+
+    def search(self):
+        """The draws of every loss, on the validation classes.
+
+        Draw by draw, so that after an interruption all losses have had as many.
+        """
+        comparison = self._comparison
+        if comparison.search < 2:
+            return
+        drawn = {entry: comparison.drawn(entry) for entry in comparison.entries}
+        for number in range(comparison.search):
+            what = f"{number + 1}/{comparison.search}"
+            for entry, settings in drawn.items():
+                self._run(entry, "search", number, settings[number], comparison.config.seed, what)
+
+    def final(self):
+        """The best draw of every loss with fresh seeds, on the test classes.
+
+        Seed by seed, so that after an interruption all losses have the same ones.
+        """
+        settings = {entry: self._chosen(entry) for entry in self._comparison.entries}
+        for entry in [entry for entry, best in settings.items() if best is None]:
+            self._report(f"{entry.label}: every setting has failed, no final runs.")
+            self._planned[entry.label] -= self._comparison.seeds
+        for i, seed in enumerate(self._comparison.final_seeds, 1):
+            self._measure_untrained(seed)
+            for entry, best in settings.items():
+                if best is not None:
+                    what = f"{i}/{self._comparison.seeds}"
+                    self._run(entry, "final", seed, best, seed, what)
+
+    def _chosen(self, entry):
+        config = self._comparison.config
+        searched = []
+        for number, settings in enumerate(self._comparison.drawn(entry)):
+            wanted = self._comparison.run_config(entry, settings, config.seed)
+            searched.append(self._folder.trial(entry, "search", number, wanted))
+        return chosen(self._comparison, entry, searched)
+
+    def _measure_untrained(self, seed):
+        name = f"untrained/seed-{seed}.json"
+        if self._folder.read_json(name) is None:
+            config = self._comparison.config
+            config = self._comparison.run_config(
+                self._comparison.entries[0], {"learning_rate": config.learning_rate}, seed
+            )
+            model = trial.untrained(config, self._data)
+            self._folder.write_json(name, trial.measure(model, self._data, config).metrics)
+
+    def _run(self, entry, phase, number, settings, seed, what):
+        """One run, unless it is done."""
+        config = self._comparison.run_config(entry, settings, seed)
+        found = self._folder.trial(entry, phase, number, config)
+        if found is None:
+            start = time.perf_counter()
+            found = {
+                "label": entry.label,
+                "phase": phase,
+                "number": number,
+                "config": config.to_dict(),
+                "settings": settings,
+                **self._trained(entry, phase, seed, config, what),
+                "machine": self._machine,
+            }
+            found["seconds"] = round(time.perf_counter() - start, 2)
+            self._folder.keep_trial(found, entry.slug)
+            self._spent[entry.label].append(found["seconds"])
+            self._tell(found, what)
+        else:
+            self._spent[entry.label].append(found["seconds"])
+
+    def _trained(self, entry, phase, seed, config, what):
+        label = f"{entry.label}, {phase} {what}"
+        with self._bar(label) as progress:
+            trained = trial.train(config, self._data, progress)
+        record = trained.record
+        if phase == "search" or record["failed"] is not None:
+            return record
+        found = trial.measure(trained.embedder, self._data, config)
+        record["metrics"] = found.metrics
+        record["distances"] = trial.histograms(found.distances)
+        record["neighbors"] = None
+        # The pictures, and a model to search with, of one seed are enough.
+        if seed == self._comparison.final_seeds[0]:
+            self._folder.keep_model(entry.slug, trained.embedder.save)
+            record["neighbors"] = self._picture(entry, found.embeddings)
+        return record
+
+    def _picture(self, entry, embeddings):
+        if self._data.test.features is not None:
+            return None
+        if self._mosaic is None:
+            # The same queries for every loss.
+            self._mosaic = NeighborMosaic(
+                self._data.test, _QUERIES, _NEIGHBORS, self._comparison.config.seed
+            )
+        return self._folder.keep_picture(
+            f"neighbors-{entry.slug}.png", self._mosaic.draw(embeddings)
+        )
+
+    _mosaic = None
+
+    @contextlib.contextmanager
+    def _bar(self, label):
+        """A bar on a terminal, and nothing elsewhere: a line follows each run anyway."""
+        line = ProgressLine(label, self._steps, self._stream)
+        try:
+            yield line
+        finally:
+            line.clear()
+
+    def _tell(self, trial, what):
+        config = trial["config"]
+        if trial["failed"] is not None:
+            value = "failed"
+        elif trial["phase"] == "search":
+            value = f"{config['monitor']} {trial['value']:.4f}"
+        else:
+            value = f"test map_at_r {trial['metrics']['map_at_r']:.4f}"
+        settings = " ".join(f"{key}={value}" for key, value in trial["settings"].items())
+        done, planned = sum(map(len, self._spent.values())), sum(self._planned.values())
+        self._report(
+            f"{done:>{len(str(planned))}}/{planned}  {trial['label']} {trial['phase']} {what}: "
+            f"{value}  ({settings})  {duration(trial['seconds'])}, about "
+            f"{duration(self._left())} left"
+        )
+
+    def _left(self):
+        """Seconds for what is left, by the runs of the same loss; of all, before it has one."""
+        means = {label: sum(s) / len(s) for label, s in self._spent.items() if s}
+        usual = sum(means.values()) / len(means)
+        return sum(
+            (planned - len(self._spent[label])) * means.get(label, usual)
+            for label, planned in self._planned.items()
+        )
