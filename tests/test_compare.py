@@ -107,9 +107,15 @@ def test_every_draw_of_every_loss_can_be_trained(loss):
 
 
 def test_the_first_draw_is_that_of_the_defaults():
-    assert draws(Entry("triplet"), 1e-3, 3, 0)[0] == {"learning_rate": 1e-3}
+    first = {"learning_rate": 1e-3, "mining": "semi_hard", "margin": 0.2}
+    assert draws(Entry("triplet"), 1e-3, 3, 0)[0] == first
+    assert draws(parse("triplet:margin=1:soft=true")[0], 1e-3, 3, 0)[0] == {
+        **{**first, "margin": 1},
+        "soft": True,
+    }
     # As in their papers, embeddings keep their length.
-    assert draws(Entry("n_pairs"), 1e-3, 1, 0) == [{"l2_normalize": False, "learning_rate": 1e-3}]
+    first = {"learning_rate": 1e-3, "l2": 0.001, "l2_normalize": False}
+    assert draws(Entry("n_pairs"), 1e-3, 1, 0) == [first]
 
 
 def test_all_losses_try_the_same_learning_rates_and_a_longer_search_begins_with_a_shorter_one():
@@ -176,9 +182,8 @@ def test_the_best_draw_is_chosen():
     assert chosen(comparison, entry, [tried(None, "no"), tried(0.1), tried(0.1)])["margin"] == 0.1
     assert chosen(comparison, entry, [tried(0.1), None, tried(0.2)]) is None, "not over yet"
     assert chosen(comparison, entry, [tried(None, "no")] * 3) is None
-    assert chosen(dataclasses.replace(comparison, search=1), entry, [None]) == {
-        "learning_rate": 3e-3
-    }
+    defaults = {"learning_rate": 3e-3, "mining": "semi_hard", "margin": 0.2}
+    assert chosen(dataclasses.replace(comparison, search=1), entry, [None]) == defaults
 
 
 # -------------------------------------------------------------------------------------- one run
@@ -394,7 +399,7 @@ def test_a_better_setting_of_a_longer_search_has_final_runs_of_its_own(small, co
     monkeypatch.setattr(trial, "train", judged)
     first = compare.compare(*small("triplet", 2, 1), report=quiet)
     longer = compare.compare(*small("triplet", 3, 1), report=quiet)
-    assert first.final("triplet")[0]["settings"] == {"learning_rate": 0.01}
+    assert first.final("triplet")[0]["settings"] == first.searched("triplet")[0]["settings"]
     assert longer.final("triplet")[0]["settings"] == longer.searched("triplet")[2]["settings"]
     assert len(longer.final("triplet")) == 1
 
@@ -423,7 +428,8 @@ def test_one_draw_is_no_search(small, counted):
     comparison, folder = small("triplet", 1, 1)
     results = compare.compare(comparison, folder, report=quiet)
     assert [run for run in counted if run != "test"] == [("triplet", 1)]
-    assert results.final("triplet")[0]["settings"] == {"learning_rate": 0.01}
+    defaults = {"learning_rate": 0.01, "mining": "semi_hard", "margin": 0.2}
+    assert results.final("triplet")[0]["settings"] == defaults
 
 
 def test_other_settings_or_data_are_another_comparison(small, features, tmp_path):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mdl_tf.compare import figures, report, searches, statistics
-from mdl_tf.compare.outcome import outcome
+from mdl_tf.compare import report
+from mdl_tf.compare.report import figures, measured, searches, statistics
+from mdl_tf.compare.report.outcome import outcome
 from mdl_tf.compare.results import Results
 from mdl_tf.config import LOSSES
 
@@ -517,8 +518,8 @@ def test_what_has_no_rim():
     assert searches.at_the_rim(searched([1, 2, 3, 4], 0), "a") == []
     assert searches.at_the_rim(searched([3, 3, 3, 3, 3, 5], 0), "a") == []
     found = searched([1, 2, 3, 4, 5], 2, mining="hard", learn_beta=True)
-    for other in (0, 1, 3):
-        found.trials[other]["settings"] |= {"mining": "all", "learn_beta": False}
+    for other, mining in ((0, "semi_hard"), (1, "all"), (3, "semi_hard"), (4, "semi_hard")):
+        found.trials[other]["settings"] |= {"mining": mining, "learn_beta": False}
     assert searches.at_the_rim(found, "a") == []
 
 
@@ -676,6 +677,17 @@ def test_panels_have_the_same_axes_and_one_strong_line():
         assert colours.count(figures.OTHERS) == 3
         assert colours.count(figures.REFERENCE) == dashed
         assert colours[-1] == figures.THIS
+
+
+def test_the_best_stands_at_the_top_and_the_reference_in_its_own_colour():
+    found = results({"a": [0.3, 0.4], "margin_discriminate": [0.4, 0.5], "b": [0.5, 0.6]})
+    picture = measured.on_the_test(found).blocks[-1].pictures[0]
+    (axes,) = picture.figure.axes
+    assert [text.get_text() for text in axes.texts] == ["b", "margin_discriminate", "a"]
+    assert re.findall(r"(\w+) 0\.", picture.alt) == ["b", "margin_discriminate", "a"]
+    means = [line for line in axes.lines if line.get_marker() == "o" and not line.get_alpha()]
+    colours = [line.get_color() for line in means]
+    assert colours == [figures.THIS, figures.REFERENCE, figures.THIS]
 
 
 def test_dots_stand_in_order_with_their_intervals():

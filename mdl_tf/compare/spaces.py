@@ -121,7 +121,7 @@ def draws(entry, learning_rate, count, seed):
     Returns:
         A list of dicts.
     """
-    first = {**_FIRST.get(entry.loss, {}), **dict(entry.held), RATE: learning_rate}
+    first = {RATE: learning_rate, **_defaults(entry), **dict(entry.held)}
     if count < 2:
         return [first]
     from scipy.stats import qmc
@@ -135,6 +135,22 @@ def draws(entry, learning_rate, count, seed):
         pairs = zip(ranges.items(), point, strict=False)
         drawn.append({name: values.at(share) for (name, values), share in pairs})
     return [first, *({**dict(entry.held), **settings} for settings in drawn)]
+
+
+def _defaults(entry):
+    """What a loss has for the settings that are searched, written out: a default may change."""
+    found = {**{p.name: p.default for p in _parameters(entry)}, **_FIRST.get(entry.loss, {})}
+    return {name: found[name] for name in space(entry) if name in found}
+
+
+def _parameters(entry):
+    """The arguments of a loss. Loads the losses."""
+    import inspect
+
+    from mdl_tf.losses import LOSSES
+
+    parameters = inspect.signature(LOSSES[entry.loss]).parameters.values()
+    return [p for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "num_classes"]
 
 
 def changes(entry, settings):
@@ -167,12 +183,7 @@ def check_held(entry):
     Raises:
         ConfigError: with the settings that the loss does have.
     """
-    import inspect
-
-    from mdl_tf.losses import LOSSES
-
-    parameters = inspect.signature(LOSSES[entry.loss]).parameters.values()
-    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "num_classes"]
+    known = [p.name for p in _parameters(entry)]
     known += [RATE, "l2_normalize", *(f for f in _FACTORS if f in SPACES[entry.loss])]
     for name, _ in entry.held:
         if name not in known:

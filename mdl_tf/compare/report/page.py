@@ -5,9 +5,9 @@ import re
 from html import escape
 from pathlib import PurePath
 
-from mdl_tf.compare.blocks import Folded, Gallery, Table
-from mdl_tf.compare.page_style import STYLE
-from mdl_tf.compare.words import clean
+from mdl_tf.compare.report.blocks import Folded, Gallery, Table
+from mdl_tf.compare.report.page_style import STYLE
+from mdl_tf.compare.report.words import clean
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 

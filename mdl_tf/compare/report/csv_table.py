@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from mdl_tf.compare.words import clean
+from mdl_tf.compare.report.words import clean
 from mdl_tf.report import COLUMNS
 
 _FORMULA = ("=", "+", "-", "@")

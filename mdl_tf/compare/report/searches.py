@@ -1,7 +1,7 @@
 """The sections of a report about settings: what was searched, what was chosen, what failed."""
 
-from mdl_tf.compare.blocks import Folded, Section, Table
-from mdl_tf.compare.words import NONE, count, listing, number, settings, short, value
+from mdl_tf.compare.report.blocks import Folded, Section, Table
+from mdl_tf.compare.report.words import NONE, count, listing, number, settings, short, value
 from mdl_tf.report import COLUMNS
 
 _RIM = 2  # so many draws on either side of a range are its rim

@@ -3,8 +3,8 @@
 import re
 from urllib.parse import quote
 
-from mdl_tf.compare.blocks import Folded, Gallery, Table
-from mdl_tf.compare.words import clean
+from mdl_tf.compare.report.blocks import Folded, Gallery, Table
+from mdl_tf.compare.report.words import clean
 
 # All that GitHub's Markdown reads as something else inside a line; `_` in a word is a `_`.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|$~&]|(?<!\w)_|_(?!\w)")

@@ -1,8 +1,8 @@
 """The sections of a report about how it was done, and how to read it."""
 
-from mdl_tf.compare.blocks import Folded, Section, Table
-from mdl_tf.compare.searches import learning_rates
-from mdl_tf.compare.words import NONE, count, listing, value
+from mdl_tf.compare.report.blocks import Folded, Section, Table
+from mdl_tf.compare.report.searches import learning_rates
+from mdl_tf.compare.report.words import NONE, count, listing, value
 from mdl_tf.report import COLUMNS
 
 _READING = (

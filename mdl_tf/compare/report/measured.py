@@ -1,8 +1,8 @@
 """The sections of a report that say how good the losses are on the test classes."""
 
-from mdl_tf.compare import figures
-from mdl_tf.compare.blocks import Gallery, Picture, Section, Table
-from mdl_tf.compare.statistics import (
+from mdl_tf.compare.report import figures
+from mdl_tf.compare.report.blocks import Gallery, Picture, Section, Table
+from mdl_tf.compare.report.statistics import (
     BETTER,
     MAIN,
     UNKNOWN,
@@ -15,7 +15,7 @@ from mdl_tf.compare.statistics import (
     runs,
     seconds_per_step,
 )
-from mdl_tf.compare.words import NONE, mean, number, signed
+from mdl_tf.compare.report.words import NONE, mean, number, signed
 from mdl_tf.report import COLUMNS
 
 _COMPARED = ("map_at_r", "recall_at_1", "nmi")

@@ -32,7 +32,8 @@ td.words { white-space: normal; overflow-wrap: break-word; min-width: 5.5rem; ma
 th[scope=row] { text-align: left; font-weight: 500; white-space: normal; min-width: 7rem;
   max-width: 19rem; overflow-wrap: break-word; }
 th:first-child { position: sticky; left: 0; background: #fff; padding-left: 0; }
-tr.strong > * { font-weight: 650; background: var(--pale); }
+tr.strong > * { background: var(--pale); }
+tr.strong > th { font-weight: 700; }
 tr.apart > * { color: var(--quiet); }
 tr.first > * { border-top: 1.5px solid #aab2bd; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr));

@@ -1,9 +1,9 @@
 """The sections of a report that show how losses converge and what their embeddings look like."""
 
-from mdl_tf.compare import figures
-from mdl_tf.compare.blocks import Folded, Gallery, Picture, Section, Table
-from mdl_tf.compare.statistics import curve, goal, ranking, reached, reference, runs
-from mdl_tf.compare.words import count, number
+from mdl_tf.compare.report import figures
+from mdl_tf.compare.report.blocks import Folded, Gallery, Picture, Section, Table
+from mdl_tf.compare.report.statistics import curve, goal, ranking, reached, reference, runs
+from mdl_tf.compare.report.words import count, number
 
 _MANY = 6  # pictures; more are folded away where they are not the first of their kind
 

@@ -1,9 +1,9 @@
 """A comparison as a document, the same one for every way of writing it."""
 
-from mdl_tf.compare import measured, pictured, searches, set_up
-from mdl_tf.compare.blocks import Document
-from mdl_tf.compare.outcome import outcome
-from mdl_tf.compare.words import count
+from mdl_tf.compare.report import measured, pictured, searches, set_up
+from mdl_tf.compare.report.blocks import Document
+from mdl_tf.compare.report.outcome import outcome
+from mdl_tf.compare.report.words import count
 
 
 def document(results):

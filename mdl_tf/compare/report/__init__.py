@@ -2,11 +2,11 @@
 
 from pathlib import Path, PurePath
 
-from mdl_tf.compare.csv_table import csv_table
-from mdl_tf.compare.figures import svg
-from mdl_tf.compare.markdown import markdown
-from mdl_tf.compare.page import page
-from mdl_tf.compare.sections import document
+from mdl_tf.compare.report.csv_table import csv_table
+from mdl_tf.compare.report.figures import svg
+from mdl_tf.compare.report.markdown import markdown
+from mdl_tf.compare.report.page import page
+from mdl_tf.compare.report.sections import document
 from mdl_tf.files import replacing
 
 PICTURES = "pictures"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from mdl_tf.compare.words import clean, short
+from mdl_tf.compare.report.words import clean, short
 from mdl_tf.plots import LINE, NEGATIVE, POSITIVE
 
 # Told apart by people who see no red or green, and in grey.

@@ -1,6 +1,6 @@
 """What came out, in a few plain sentences; and what is missing."""
 
-from mdl_tf.compare.statistics import (
+from mdl_tf.compare.report.statistics import (
     EQUAL,
     MAIN,
     NOISE,
@@ -13,7 +13,7 @@ from mdl_tf.compare.statistics import (
     reference,
     runs,
 )
-from mdl_tf.compare.words import count, listing, mean, signed
+from mdl_tf.compare.report.words import count, listing, mean, signed
 
 
 def outcome(results):
