@@ -31,6 +31,7 @@ FEWER = {
     r"epochs=\d+": "epochs=1",
 }
 FEWER_FLAGS = ["--epochs", "1", "--steps-per-epoch", "2", "--no-clustering"]
+FEWER_RUNS = ["--search", "2", "--seeds", "1", *FEWER_FLAGS]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,8 @@ def test_readme_commands_run(command, folder):
     assert program == "mdl-tf"
     if arguments[0] == "train" and "--resume" not in arguments:
         arguments += FEWER_FLAGS
+    if arguments[0] == "compare":
+        arguments += FEWER_RUNS
     done = subprocess.run(
         [sys.executable, "-m", "mdl_tf.cli", *arguments],
         cwd=folder,
