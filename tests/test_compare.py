@@ -512,6 +512,25 @@ def test_errors_are_one_message_and_exit_code_2(arguments, message, capsys, tmp_
     assert list(tmp_path.iterdir()) == [], "nothing was left behind"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data-dir", "nowhere.npz"], "nowhere.npz"),
+        (["--losses", "triplet:minning=hard"], "`losses`: triplet may hold margin, mining,"),
+        (["--classes-per-batch", "9"], "`classes_per_batch` (--classes-per-batch) must be at most"),
+        (["--images-per-class", "9"], "`images_per_class` must be at most the images of every"),
+    ],
+)
+def test_what_cannot_be_compared_leaves_no_folder(arguments, message, features, tmp_path, capsys):
+    given = ["--dataset", "npz", "--data-dir", str(features), "--backbone", "none"]
+    given += ["--classes-per-batch", "4", "--images-per-class", "3", *arguments]
+    assert cli.main(["compare", *given, "--runs-dir", str(tmp_path / "runs")]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_the_command(features, tmp_path, capsys):
     arguments = [
         *("compare", "--dataset", "npz", "--data-dir", str(features), "--backbone", "none"),

@@ -63,15 +63,18 @@ def run(args):
         import tensorflow  # noqa: F401
     # Each network of a comparison is traced anew, which TensorFlow takes for a mistake.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    page = folder.path / "report.html"
     try:
         compare(comparison, folder)
     except KeyboardInterrupt:
-        print(
-            f"\nInterrupted. The same command goes on; so far: {folder.path / 'report.html'}",
-            file=sys.stderr,
-        )
+        folder.discard_if_empty()
+        so_far = f"; so far: {page}" if page.is_file() else ""
+        print(f"\nInterrupted. The same command goes on{so_far}", file=sys.stderr)
         return 130
-    print(f"Report: {folder.path / 'report.html'}")
+    except Exception:
+        folder.discard_if_empty()
+        raise
+    print(f"Report: {page}")
     return 0
 
 

@@ -75,6 +75,14 @@ class Folder:
             raise ConfigError(f"It must be a folder with a {SETTINGS}. Received: {path}")
         return folder
 
+    def discard_if_empty(self):
+        """Remove the folder if it holds nothing but its settings: no run of it was ever done."""
+        begun_with = {SETTINGS, "data.json", "raw.json", "left_out.csv"}
+        if {path.name for path in self.path.iterdir()} <= begun_with:
+            for name in begun_with:
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
     @property
     def comparison(self):
         return Comparison.from_dict(self.read_json(SETTINGS))
