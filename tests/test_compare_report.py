@@ -338,7 +338,7 @@ def test_the_best_is_told_apart_or_not():
     assert outcome(found) == [
         "On 98 classes that were never trained on, margin_discriminate has the best mean MAP@R of "
         "3 losses: 0.600 ± 0.248 over 3 seeds. Its lead over circle is inside the noise of the "
-        "seeds: it cannot be told apart from it. The other loss is worse by more than the noise. "
+        "seeds: it cannot be told apart from it. triplet is worse by more than the noise. "
         "The reference is margin_discriminate itself."
     ]
 

@@ -1,6 +1,5 @@
 """`mdl-tf compare`: the same network with several losses, each searched with equal effort."""
 
-import logging
 import sys
 
 from mdl_tf.cli.common import quiet
@@ -61,8 +60,6 @@ def run(args):
     print("Load TensorFlow ...", flush=True)
     with quiet():
         import tensorflow  # noqa: F401
-    # Each network of a comparison is traced anew, which TensorFlow takes for a mistake.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     page = folder.path / "report.html"
     try:
         compare(comparison, folder)

@@ -5,8 +5,11 @@ out of training; then the best of them is trained with fresh seeds and measured 
 which decide nothing. Network, batches, steps, schedule and, for the same seed, the weights at the
 start are the same for all.
 
->>> comparison = Comparison(TrainConfig(backbone="conv4", image_size=32), parse("triplet,n_pairs"))
+>>> config = TrainConfig(backbone="conv4", image_size=32, validation=0.25, monitor="map_at_r")
+>>> comparison = Comparison(config, parse("triplet,n_pairs"))
 >>> results = compare(comparison, Folder.of(comparison))
+
+`mdl_tf.compare.report.statistics` has the means, intervals, differences and curves of `results`.
 """
 
 from mdl_tf.compare.comparison import Comparison
@@ -40,8 +43,7 @@ def compare(comparison, folder, *, report=print, stream=None):
     runner = Runner(comparison, folder, report, stream)
     report(runner.forecast())
     try:
-        runner.search()
-        runner.final()
+        runner.run()
     finally:
         # Also of what there is when somebody has seen enough.
         results = folder.results()

@@ -1,6 +1,7 @@
 """The runs of a comparison, one after the other: what is done is kept, what is kept is not done."""
 
 import contextlib
+import logging
 import time
 
 from mdl_tf.compare import prepare, trial
@@ -51,15 +52,31 @@ class Runner:
         """What is going to happen."""
         done = len(self._folder.results().trials)
         entries, config = self._comparison.entries, self._comparison.config
+        search = "the defaults of each"
+        if self._comparison.search > 1:
+            search = (
+                f"{self._comparison.search} settings each on "
+                f"{len(self._data.validation.image_set):,} {self._data.test.kind} of validation "
+                "classes"
+            )
         text = (
-            f"Compare {len(entries)} losses: {self._comparison.search} settings each on "
-            f"{len(self._data.validation.image_set):,} {self._data.test.kind} of validation "
-            f"classes, then {self._comparison.seeds} seeds each on the test; "
-            f"{sum(self._planned.values())} runs of "
-            f"{self._steps} batches of {config.classes_per_batch} classes x "
-            f"{config.images_per_class}."
+            f"Compare {len(entries)} losses: {search}, then {self._comparison.seeds} seeds each on "
+            f"the test; {sum(self._planned.values())} runs of {self._steps} batches of "
+            f"{config.classes_per_batch} classes x {config.images_per_class}."
         )
         return text + (f" {done} of them are done already." if done else "")
+
+    def run(self):
+        """Everything that is left, in the order of the methods below."""
+        # Each network of a comparison is traced anew, which TensorFlow takes for a mistake.
+        logger = logging.getLogger("tensorflow")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            self.search()
+            self.final()
+        finally:
+            logger.setLevel(level)
 
     def search(self):
         """The draws of every loss, on the validation classes.

@@ -91,8 +91,8 @@ def _others(results, shown):
         yield (
             f"Its lead over {listing(tied)} is inside the noise of the seeds: "
             f"{'it' if len(tied) == 1 else 'they'} cannot be told apart from it. "
-            f"{'The other loss is' if len(worse) == 1 else f'The other {len(worse)} are'} worse "
-            "by more than the noise."
+            f"{f'{worse[0]} is' if len(worse) == 1 else f'The other {len(worse)} are'} worse by "
+            "more than the noise."
         )
 
 

@@ -27,7 +27,7 @@ _READING = (
     (
         "better, worse",
         "The interval of the differences seed by seed does not contain 0. Two intervals of the "
-        "results may overlap all the same: what a seed does to both cancels in the difference.",
+        "results may overlap all the same: what a seed does to both alike cancels in a difference.",
     ),
     (
         "raw pixels, features, untrained network",
