@@ -1,8 +1,10 @@
 """`fit` for a run: its callbacks, from the last epoch that was kept to the end of a phase."""
 
+import contextlib
 import functools
 
 import keras
+import tensorflow as tf
 
 from mdl_tf import phases
 from mdl_tf.board import NeighborBoard
@@ -10,6 +12,17 @@ from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.progress import ProgressLine
 from mdl_tf.report import ks
 from mdl_tf.run_callbacks import EpochTable, RunCheckpoint, StopIfDiverged, read_state
+
+
+def make_repeatable():
+    """Let a CPU add up a branched network's gradients in the same order every time.
+
+    With several operations at once the order changes from run to run, and rounding with it. One
+    operation at a time, each on all cores, repeats bit by bit, and keeps the data waiting.
+    """
+    # Too late once TensorFlow runs, as in a notebook; training works all the same.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def fit(model, stream, validation, config, run, report=print, *, warm_up=False):

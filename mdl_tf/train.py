@@ -3,11 +3,8 @@
 What it keeps goes through `runs.Run`.
 """
 
-import contextlib
-
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mdl_tf import board, cross_validation, phases, run_data, run_report
 from mdl_tf.assemble import build_loss, build_model, build_optimizer
@@ -16,7 +13,7 @@ from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import load_model
 from mdl_tf.evaluation import embedded, options, raw_pixels
 from mdl_tf.run_callbacks import read_state
-from mdl_tf.run_fit import fit
+from mdl_tf.run_fit import fit, make_repeatable
 
 _DISTANCES = "resume/distances_untrained.npz"
 
@@ -58,7 +55,7 @@ class _Training:
 
     def __init__(self, config, run, report):
         if config.repeatable:
-            _make_repeatable()
+            make_repeatable()
         self.config, self.run, self.report = config, run, report
         self.clock = run_report.Clock(run)
         self.results = run.read_json("metrics.json", {})
@@ -158,14 +155,3 @@ class _Training:
                 log_dir, step, name, *found[:2], self.test, found.embeddings, seed=seed
             )
         return found
-
-
-def _make_repeatable():
-    """Let a CPU add up a branched network's gradients in the same order every time.
-
-    With several operations at once the order changes from run to run, and rounding with it. One
-    operation at a time, each on all cores, repeats bit by bit, and keeps the data waiting.
-    """
-    # Too late once TensorFlow runs, as in a notebook; training works all the same.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -74,6 +74,7 @@ def test_losses_as_they_are_typed():
         ("all,triplet", "Received twice: triplet"),
         ("triplet:mining", "such as triplet:mining=hard. Received: 'triplet:mining'"),
         ("triplet:mining=hard:mining=all", "each setting once"),
+        ("proxy_nca:proxies=[1]", "must be setting=value, a text, a number, true or false"),
     ],
 )
 def test_losses_that_cannot_be(text, message):
@@ -129,6 +130,14 @@ def test_all_losses_try_the_same_learning_rates_and_a_longer_search_begins_with_
     assert draws(Entry("circle"), 1e-3, 9, 6) != draws(Entry("circle"), 1e-3, 9, 5)
 
 
+def test_a_held_learning_rate_is_that_of_every_draw():
+    entry = parse("triplet:learning_rate=0.5")[0]
+    drawn = draws(entry, 1e-3, 6, 0)
+    assert {settings["learning_rate"] for settings in drawn} == {0.5}
+    free = draws(Entry("triplet"), 1e-3, 6, 0)
+    assert [d["margin"] for d in drawn] == [d["margin"] for d in free], "the rest as without"
+
+
 def test_what_is_held_is_not_searched():
     entry = parse("triplet:mining=hard")[0]
     assert set(space(entry)) == {"margin"}
@@ -145,6 +154,11 @@ def test_factors_of_proxies_join_those_that_all_runs_share():
     comparison = Comparison(config, parse("proxy_nca"))
     run = comparison.run_config(comparison.entries[0], {"proxies": 30.0, "scale": 4.0}, 7)
     assert run.learning_rate_factors == {"embedding": 2, "proxies": 30.0}
+    shared = TrainConfig(learning_rate_factors={"proxies": 2}, seed=3)
+    shared = Comparison(shared, parse("proxy_nca"))
+    other = shared.run_config(shared.entries[0], {"proxies": 30.0}, 7)
+    assert other.learning_rate_factors == {"proxies": 30.0}
+    assert shared.drawn(shared.entries[0])[1:] != comparison.drawn(comparison.entries[0])[1:]
     assert (run.loss, run.loss_args, run.seed) == ("proxy_nca", {"scale": 4.0}, 7)
 
 
@@ -154,6 +168,7 @@ def test_factors_of_proxies_join_those_that_all_runs_share():
         ({"patience": 3}, "`patience` cannot be set in a comparison: every loss has the same"),
         ({"loss_args": {"margin": 1}}, "`loss_args` cannot be set in a comparison: they are"),
         ({"folds": 2}, "`folds` cannot be set in a comparison"),
+        ({"loss": "circle"}, "`loss` cannot be set in a comparison: the losses are compared."),
         ({"validation": 0}, "`validation` must be above 0: settings are chosen on classes held"),
         ({"cache": "ram"}, "`cache` must be none or disk in a comparison"),
     ],
@@ -175,11 +190,12 @@ def test_the_best_draw_is_chosen():
     comparison = Comparison(TrainConfig(), parse("triplet"), search=3, seeds=1)
     entry = comparison.entries[0]
 
-    def tried(value, failed=None):
-        return {"value": value, "failed": failed, "settings": {"margin": value}}
+    def tried(value, failed=None, margin=None):
+        return {"value": value, "failed": failed, "settings": {"margin": margin or value}}
 
     assert chosen(comparison, entry, [tried(0.1), tried(0.3), tried(0.2)]) == {"margin": 0.3}
-    assert chosen(comparison, entry, [tried(None, "no"), tried(0.1), tried(0.1)])["margin"] == 0.1
+    equal = [tried(None, "no"), tried(0.1, margin=0.7), tried(0.1, margin=0.8)]
+    assert chosen(comparison, entry, equal) == {"margin": 0.7}, "the earlier one"
     assert chosen(comparison, entry, [tried(0.1), None, tried(0.2)]) is None, "not over yet"
     assert chosen(comparison, entry, [tried(None, "no")] * 3) is None
     defaults = {"learning_rate": 3e-3, "mining": "semi_hard", "margin": 0.2}
@@ -285,6 +301,11 @@ def small(features, tmp_path):
     return make
 
 
+def trained(seen):
+    """Of what was seen, the runs."""
+    return [run for run in seen if run != "test" and run[0] != "untrained"]
+
+
 class Small(keras.Model):
     """Stands for an embedder."""
 
@@ -311,11 +332,17 @@ def counted(monkeypatch):
 
     def measure(model, data, config):
         seen.append("test")
+        assert data.test.name == "features test"
         metrics = {"recall_at_1": number(config), "map_at_r": 0.5, "nmi": 0.5, "f1": 0.1}
         return Embedded(metrics, (np.ones(3), np.ones(3)), None)
 
     monkeypatch.setattr(trial, "train", train)
-    monkeypatch.setattr(trial, "untrained", lambda config, data: Small())
+
+    def untrained(config, data):
+        seen.append(("untrained", config.seed))
+        return Small()
+
+    monkeypatch.setattr(trial, "untrained", untrained)
     monkeypatch.setattr(trial, "measure", measure)
     return seen
 
@@ -327,7 +354,8 @@ def test_a_comparison(small, counted):
     names = ["margin_discriminate", "triplet", "proxy_nca"]
     search = [(name, 0) for _ in range(3) for name in names]
     assert counted[:9] == search, "draw by draw, and the test is not looked at before its end"
-    assert [x for x in counted[9:] if x != "test"] == [(n, s) for s in (1, 2) for n in names]
+    final = [(n, s) for s in (1, 2) for n in ("untrained", *names)]
+    assert [x for x in counted[9:] if x != "test"] == final
     assert counted[9:].count("test") == 2 * (1 + 3), "untrained, and each loss"
 
     for name in names:
@@ -343,7 +371,9 @@ def test_a_comparison(small, counted):
     assert results.raw["recall_at_1"] > 0
     assert results.data["test"] == {"images": 80, "classes": 10}
     assert results.data["validation"]["classes"] == 4
-    assert len([line for line in lines if " left" in line]) == 15
+    left = [line for line in lines if " left" in line]
+    assert len(left) == 15
+    assert left[-1].endswith("about 0 s left")
     assert (folder.path / "models" / "triplet.keras").is_file()
     for name in ("report.html", "report.md", "results.csv"):
         assert (folder.path / name).is_file()
@@ -358,8 +388,7 @@ def test_what_is_done_is_not_done_again_and_more_may_be_asked_for(small, counted
     assert again == first
     more, folder = small("margin_discriminate,triplet,circle", 2, 2)
     compare.compare(more, folder, report=quiet)
-    trained = [run for run in counted if run != "test"]
-    assert trained == [
+    assert trained(counted) == [
         *[("circle", 0), ("circle", 0), ("circle", 1)],
         *[("margin_discriminate", 2), ("triplet", 2), ("circle", 2)],
     ]
@@ -372,7 +401,7 @@ def test_a_kill_loses_one_run(killed_at, small, counted, monkeypatch):
 
     def dying(config, data, progress=None):
         found = whole(config, data, progress)
-        if len([run for run in counted if run != "test"]) == killed_at:
+        if len(trained(counted)) == killed_at:
             raise KeyboardInterrupt
         return found
 
@@ -382,7 +411,7 @@ def test_a_kill_loses_one_run(killed_at, small, counted, monkeypatch):
             compare.compare(comparison, folder, report=quiet)
     assert (folder.path / "report.html").is_file() == (killed_at > 1), "a report of what there is"
     compare.compare(comparison, folder, report=quiet)
-    assert len([run for run in counted if run != "test"]) == 6 + 1
+    assert len(trained(counted)) == 6 + 1
 
 
 def test_a_better_setting_of_a_longer_search_has_final_runs_of_its_own(small, counted, monkeypatch):
@@ -427,13 +456,14 @@ def test_a_loss_that_always_fails_does_not_stop_the_others(small, counted, monke
 def test_one_draw_is_no_search(small, counted):
     comparison, folder = small("triplet", 1, 1)
     results = compare.compare(comparison, folder, report=quiet)
-    assert [run for run in counted if run != "test"] == [("triplet", 1)]
+    assert trained(counted) == [("triplet", 1)]
     defaults = {"learning_rate": 0.01, "mining": "semi_hard", "margin": 0.2}
     assert results.final("triplet")[0]["settings"] == defaults
 
 
 def test_other_settings_or_data_are_another_comparison(small, features, tmp_path):
-    small("triplet")
+    comparison, folder = small("triplet")
+    folder.keep(comparison)
     with pytest.raises(ConfigError) as raised:
         small("triplet", epochs=4)
     assert str(raised.value) == (
@@ -441,20 +471,66 @@ def test_other_settings_or_data_are_another_comparison(small, features, tmp_path
         "Received: name='one', which has epochs=2"
     )
     (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="Received: name='else/notes.txt', which is a file"):
+        Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "else/notes.txt")
     with pytest.raises(ConfigError, match="Received: name='else', which is something else"):
         Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "else")
-    names = [
-        Folder.of(Comparison(config_of(features, epochs=n), parse("triplet")), tmp_path).path.name
-        for n in (2, 3, 2)
-    ]
+    names = []
+    for epochs in (2, 3, 2):
+        comparison = Comparison(config_of(features, epochs=epochs), parse("triplet"))
+        folder = Folder.of(comparison, tmp_path)
+        folder.keep(comparison)
+        names.append(folder.path.name)
     assert names == ["compare-npz-none", "compare-npz-none-2", "compare-npz-none"]
 
 
-def test_data_that_changed_are_refused(small):
-    comparison, folder = small("triplet", 1, 1)
-    folder.write_json("data.json", {"test": {"images": 3, "classes": 1}})
+def test_data_that_changed_are_refused(tmp_path, counted):
+    """Also if there are as many images of as many classes as before."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(20), 8)
+    path = tmp_path / "features.npz"
+
+    def go():
+        np.savez(path, features=rng.normal(size=(160, 12)), labels=labels)
+        comparison = Comparison(config_of(path), parse("triplet"), 1, 1)
+        return compare.compare(comparison, Folder.of(comparison, tmp_path, "one"), report=quiet)
+
+    go()
     with pytest.raises(ConfigError, match="The data set must be the one that the comparison began"):
+        go()
+    assert len(trained(counted)) == 1
+
+
+def test_what_is_refused_leaves_an_earlier_comparison_as_it_was(small, counted):
+    compare.compare(*small("triplet", 2, 1), report=quiet)
+    comparison, folder = small("triplet:minning=hard", 2, 1)
+    with pytest.raises(ConfigError, match="triplet may hold"):
         compare.compare(comparison, folder, report=quiet)
+    assert folder.results().labels == ("triplet",)
+    assert len(folder.results().final("triplet")) == 1
+
+
+@pytest.mark.parametrize(
+    ("losses", "factors", "message"),
+    [
+        ("proxy_nca,triplet", {"proxies": 10}, "`losses`: triplet cannot be trained: "),
+        ("proxy_nca", {"loss_weights": 10}, "`losses`: proxy_nca cannot be trained: "),
+        ("proxy_nca:proxies=abc", {}, "proxy_nca:proxies=abc"),
+    ],
+)
+def test_factors_that_fit_nothing_are_refused_before_anything_is_trained(
+    losses, factors, message, small, counted
+):
+    comparison, folder = small(losses, 2, 1, learning_rate_factors=factors)
+    with pytest.raises(ConfigError) as raised:
+        compare.compare(comparison, folder, report=quiet)
+    assert message in str(raised.value)
+    assert counted == []
+
+
+def test_defaults_alone_are_no_search(small, counted):
+    compare.compare(*small("triplet", 2, 1), report=quiet)
+    assert compare.compare(*small("triplet", 1, 1), report=quiet).searched("triplet") == []
 
 
 def test_a_setting_that_a_loss_has_not_is_refused_before_anything_is_trained(small, counted):

@@ -23,7 +23,8 @@ ALLOWED = {
     "cli": {"cli", "config", "recipes"},
     "compare": {
         *("assemble", "callbacks", "compare", "config", "datasets", "evaluation", "files"),
-        *("mosaic", "phases", "plots", "progress", "report", "run_callbacks", "run_data", "runs"),
+        *("mosaic", "phases", "plots", "progress", "report", "run_callbacks", "run_data"),
+        *("run_fit", "runs"),
     },
     "config": {"setting"},
     "datasets": {"datasets", "files", "image_file"},

@@ -182,11 +182,11 @@ def test_repeatable_runs_one_operation_at_a_time():
     third batch of Inception-BN on. A fresh process, since it is too late once TensorFlow runs."""
     script = (
         "import tensorflow as tf\n"
-        "from mdl_tf import train\n"
-        "train._make_repeatable()\n"
+        "from mdl_tf import run_fit\n"
+        "run_fit.make_repeatable()\n"
         "print(tf.config.threading.get_inter_op_parallelism_threads())\n"
         "tf.constant(0)\n"
-        "train._make_repeatable()\n"
+        "run_fit.make_repeatable()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -25,7 +25,7 @@ class Comparison:
 
     Args:
         config: a `TrainConfig`: data, network, batches, steps, schedule, and the middle of the
-            learning rates; its loss is not used. It needs validation classes.
+            learning rates, with the default loss. It needs validation classes.
         entries: `Entry`s.
         search: draws for each loss, 0 or 1 for its defaults alone. Defaults to `16`.
         seeds: final runs of each loss, at least 1. Defaults to `5`.

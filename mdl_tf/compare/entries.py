@@ -61,10 +61,10 @@ def _entry(text):
     held = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
-        if not (key and sign and value) or key in held:
+        if not (key and sign and value) or key in held or isinstance(_read(value), list | dict):
             raise ConfigError(
-                "`losses`: what is held must be setting=value, each setting once, such as "
-                f"triplet:mining=hard. Received: {text!r}"
+                "`losses`: what is held must be setting=value, a text, a number, true or false, "
+                f"each setting once, such as triplet:mining=hard. Received: {text!r}"
             )
         held[key] = _read(value)
     return Entry(loss, tuple(held.items()))

@@ -15,6 +15,7 @@ from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
 
 SETTINGS = "compare.json"
+_BEGUN_WITH = {SETTINGS, "data.json", "raw.json", "left_out.csv"}  # without any run
 
 
 class Folder:
@@ -56,7 +57,7 @@ class Folder:
                 )
             number += 1
         try:
-            folder.write_json(SETTINGS, comparison.to_dict())
+            folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"`runs_dir` must be a folder that can be written. Received: {error}"
@@ -77,11 +78,17 @@ class Folder:
 
     def discard_if_empty(self):
         """Remove the folder if it holds nothing but its settings: no run of it was ever done."""
-        begun_with = {SETTINGS, "data.json", "raw.json", "left_out.csv"}
-        if {path.name for path in self.path.iterdir()} <= begun_with:
-            for name in begun_with:
-                (self.path / name).unlink(missing_ok=True)
+        if self._is_empty():
+            for path in self.path.iterdir():
+                path.unlink()
             self.path.rmdir()
+
+    def _is_empty(self):
+        return {path.name for path in self.path.iterdir()} <= _BEGUN_WITH
+
+    def keep(self, comparison):
+        """Keep what is compared, once it is known that it can be."""
+        self.write_json(SETTINGS, comparison.to_dict())
 
     @property
     def comparison(self):
@@ -91,9 +98,11 @@ class Folder:
         """What keeps the folder from being that of a comparison with this config, or `None`."""
         if not self.path.exists():
             return None
+        if not self.path.is_dir():
+            return "which is a file"
         kept = self.read_json(SETTINGS)
         if kept is None:
-            return "which is something else"
+            return None if self._is_empty() else "which is something else"
         kept, wanted = kept["config"], config.to_dict()
         others = [f"{k}={kept.get(k)!r}" for k in wanted if kept.get(k) != wanted[k]]
         return f"which has {', '.join(others)}" if others else None
@@ -145,6 +154,8 @@ class Folder:
             drawn = comparison.drawn(entry)
             configs = [comparison.run_config(entry, s, comparison.config.seed) for s in drawn]
             found = [self.trial(entry, "search", i, c) for i, c in enumerate(configs)]
+            # The defaults alone are no search, whatever an earlier one has left.
+            found = found if comparison.search > 1 else []
             trials += found
             settings = chosen(comparison, entry, found)
             for seed in comparison.final_seeds if settings else ():

@@ -1,11 +1,15 @@
 """What all runs of a comparison share: the data, and that every loss can be trained on them."""
 
+import hashlib
 import io
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 from mdl_tf import datasets, run_data
-from mdl_tf.assemble import build_loss
+from mdl_tf.assemble import build_loss, build_model, build_training_model
 from mdl_tf.compare.spaces import check_held
+from mdl_tf.config import ConfigError
 from mdl_tf.evaluation import raw_pixels
 from mdl_tf.runs import Run
 
@@ -53,17 +57,54 @@ def check(comparison, data):
     for entry in comparison.entries:
         check_held(entry)
         for settings in comparison.drawn(entry):
+            build_loss(comparison.run_config(entry, settings, config.seed), data.train.num_classes)
+    # Factors of learning rates are refused where a model is compiled: the defaults have fewer.
+    embedder = build_model(config, feature_size=feature_size(data))
+    for entry in comparison.entries:
+        for settings in comparison.drawn(entry)[:2]:
             one = comparison.run_config(entry, settings, config.seed)
-            build_loss(one, data.train.num_classes)
+            try:
+                build_training_model(one, data.train.num_classes, embedder)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"`losses`: {entry.label} cannot be trained: {error}") from error
+
+
+def feature_size(data):
+    """F of a data set of features, `None` for images."""
+    return None if data.train.features is None else data.train.features.shape[1]
 
 
 def facts(data):
-    """Sizes of the three parts, for the report."""
+    """Sizes of the three parts, for the report, and a digest that tells whether they are the same.
+
+    Args:
+        data: a `Data`.
+
+    Returns:
+        A dict for JSON.
+    """
     sets = {"train": data.train, "validation": data.validation.image_set, "test": data.test}
     counts = {
         name: {"images": len(part), "classes": part.num_classes} for name, part in sets.items()
     }
-    return {"kind": data.test.kind, "name": _common_name(data.test), **counts}
+    digest = hashlib.sha256()
+    for part in sets.values():
+        for content in _contents(part):
+            digest.update(content)
+    name = data.test.name.removesuffix(" test")
+    return {"kind": data.test.kind, "name": name, **counts, "digest": digest.hexdigest()[:16]}
+
+
+def _contents(image_set):
+    """What makes a set what it is, as bytes; of files their names and sizes."""
+    yield json.dumps(image_set.class_names).encode()
+    yield image_set.labels.tobytes()
+    if image_set.paths is None:
+        yield (image_set.images if image_set.features is None else image_set.features).tobytes()
+        return
+    for path in map(Path, image_set.paths):
+        # Not the whole path: the folder may have been moved.
+        yield f"{path.parent.name}/{path.name} {path.stat().st_size}".encode()
 
 
 def raw(comparison, data):
@@ -74,7 +115,3 @@ def raw(comparison, data):
         data: its `Data`.
     """
     return raw_pixels(data.test, comparison.config.dataset, io.StringIO())
-
-
-def _common_name(image_set):
-    return image_set.name.removesuffix(" test")

@@ -10,6 +10,7 @@ from mdl_tf.compare.folder import changed_data
 from mdl_tf.config import ConfigError
 from mdl_tf.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
+from mdl_tf.run_fit import make_repeatable
 
 _QUERIES, _NEIGHBORS = 6, 6  # of the pictures
 
@@ -30,9 +31,12 @@ class Runner:
     def __init__(self, comparison, folder, report, stream=None):
         self._comparison, self._folder = comparison, folder
         self._report, self._stream = report, stream
+        if comparison.config.repeatable:
+            make_repeatable()
         self._data = prepare.load(comparison, folder, report)
         prepare.check(comparison, self._data)
         self._keep_facts()
+        folder.keep(comparison)
         self._steps = comparison.config.epochs * comparison.config.steps_per_epoch
         # One draw, that of the defaults, would decide nothing.
         searched = comparison.search if comparison.search > 1 else 0

@@ -127,14 +127,14 @@ def draws(entry, learning_rate, count, seed):
     from scipy.stats import qmc
 
     rates = Range(learning_rate / RATE_FACTOR, learning_rate * RATE_FACTOR, log=True)
-    ranges = {RATE: rates, **space(entry)}
+    ranges = {RATE: rates, **SPACES[entry.loss]}
     points = qmc.Halton(_DIMENSIONS, seed=seed).random(count - 1)
     drawn = []
     for point in points:
         # Fewer ranges than columns.
         pairs = zip(ranges.items(), point, strict=False)
         drawn.append({name: values.at(share) for (name, values), share in pairs})
-    return [first, *({**dict(entry.held), **settings} for settings in drawn)]
+    return [first, *({**settings, **dict(entry.held)} for settings in drawn)]
 
 
 def _defaults(entry):

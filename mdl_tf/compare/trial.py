@@ -12,6 +12,7 @@ import tensorflow as tf
 from mdl_tf import __version__, phases
 from mdl_tf.assemble import build_model
 from mdl_tf.callbacks import RetrievalMetrics
+from mdl_tf.compare.prepare import feature_size
 from mdl_tf.evaluation import embedded, options
 from mdl_tf.report import ks
 from mdl_tf.run_callbacks import Diverged, StopIfDiverged
@@ -42,8 +43,7 @@ def untrained(config, data):
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.own_seed)
     keras.config.set_dtype_policy(config.policy)
-    features = data.train.features
-    return build_model(config, feature_size=None if features is None else features.shape[1])
+    return build_model(config, feature_size=feature_size(data))
 
 
 def train(config, data, progress=None):
