@@ -10,7 +10,7 @@ import pytest
 
 import mdl_tf
 from mdl_tf import cli, recipes
-from mdl_tf.cli import train
+from mdl_tf.cli import settings
 from mdl_tf.config import TrainConfig
 from mdl_tf.runs import Run
 
@@ -62,7 +62,7 @@ def shown(capsys, name):
 def test_the_flags_that_are_shown_are_its_settings(name, capsys):
     parts = shown(capsys, name)
     args = cli._parser().parse_args(["train", *shlex.split(parts["Settings"])])
-    assert TrainConfig.from_dict(train._settings(args)) == recipes.load(name).config()
+    assert TrainConfig.from_dict(settings.given(args)) == recipes.load(name).config()
     assert all(len(line) <= 100 for line in parts["Settings"].splitlines())
 
 

@@ -589,7 +589,7 @@ def test_json_is_all_of_the_output(features, tmp_path, capsys):
     by_name = {finding["name"]: finding for finding in found["findings"]}
     assert by_name["labels of images"]["numbers"]["judged"] == 80
     assert by_name["stuck loss"]["numbers"]["collapsed_loss"] == pytest.approx(
-        0.2 + math.log(3 * 12) / 20, rel=1e-2
+        0.2 + math.log(3 * 12) / 10, rel=1e-2
     )
     levels = [finding["level"] for finding in found["findings"]]
     assert levels == sorted(levels, key=("wrong", "look", "ok").index)
