@@ -5,7 +5,6 @@ has changed about the comparison. So more losses, draws or seeds may be asked fo
 done already is not done again. Whatever kills the process, a file is old or new.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mdl_tf.compare.comparison import Comparison, chosen
 from mdl_tf.compare.results import Results
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
+from mdl_tf.runs import Run
 
 SETTINGS = "compare.json"
 _BEGUN_WITH = {SETTINGS, "data.json", "raw.json", "left_out.csv"}  # without any run
@@ -179,16 +179,10 @@ class Folder:
         )
 
     def write_json(self, name, value):
-        with replacing(self.path / name) as path:
-            path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        Run(self.path).write_json(name, value)
 
     def read_json(self, name, default=None):
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return default
-        except ValueError as error:
-            raise ConfigError(f"{self.path / name} must be JSON. Received: {error}") from error
+        return Run(self.path).read_json(name, default)
 
 
 def changed_data(kept, found):

@@ -1,6 +1,7 @@
 """One run of a comparison: a config is trained in memory, and measured at its best epoch."""
 
 import io
+import os
 import platform
 import time
 from typing import NamedTuple
@@ -209,6 +210,4 @@ def _processor():
 
 
 def _cores():
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
