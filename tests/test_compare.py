@@ -607,6 +607,24 @@ def test_what_cannot_be_compared_leaves_no_folder(arguments, message, features, 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_two_processes_cannot_run_one_comparison(features, tmp_path, capsys):
+    arguments = [
+        *("compare", "--dataset", "npz", "--data-dir", str(features), "--backbone", "none"),
+        *("--losses", "triplet", "--search", "1", "--seeds", "1", "--embedding-dim", "4"),
+        *("--classes-per-batch", "4", "--images-per-class", "3", "--no-clustering"),
+        *("--epochs", "1", "--steps-per-epoch", "2", "--runs-dir", str(tmp_path), "--name", "one"),
+    ]
+    (tmp_path / "one").mkdir()
+    # Another open file has a lock of its own, as in another process.
+    with Folder(tmp_path / "one").alone():
+        assert cli.main(arguments) == 2
+        shown = capsys.readouterr().err
+        assert "must be run by one process at a time. Received: " in shown
+        assert shown.count("\n") == 1
+        assert (tmp_path / "one").is_dir(), "what the first one has just begun"
+    assert cli.main(arguments) == 0
+
+
 def test_the_command(features, tmp_path, capsys):
     arguments = [
         *("compare", "--dataset", "npz", "--data-dir", str(features), "--backbone", "none"),

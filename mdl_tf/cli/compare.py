@@ -64,13 +64,9 @@ def run(args):
     try:
         compare(comparison, folder)
     except KeyboardInterrupt:
-        folder.discard_if_empty()
         so_far = f"; so far: {page}" if page.is_file() else ""
         print(f"\nInterrupted. The same command goes on{so_far}", file=sys.stderr)
         return 130
-    except Exception:
-        folder.discard_if_empty()
-        raise
     print(f"Report: {page}")
     return 0
 

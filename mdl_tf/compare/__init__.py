@@ -34,21 +34,22 @@ def compare(comparison, folder, *, report=print, stream=None):
         The `Results`.
 
     Raises:
-        ConfigError, ValueError: for settings that do not fit each other or the data, before
-            anything is trained.
+        ConfigError, ValueError: for settings that do not fit each other or the data, and if another
+            process is at this comparison, before anything is trained.
     """
     # TensorFlow; the rest is light, so that a wrong argument is told at once.
     from mdl_tf.compare.runner import Runner
 
-    runner = Runner(comparison, folder, report, stream)
-    report(runner.forecast())
-    try:
-        runner.run()
-    finally:
-        # Also of what there is when somebody has seen enough.
-        results = folder.results()
-        if results.trials:
-            write_report(results, folder)
+    with folder.alone():
+        runner = Runner(comparison, folder, report, stream)
+        report(runner.forecast())
+        try:
+            runner.run()
+        finally:
+            # Also of what there is when somebody has seen enough.
+            results = folder.results()
+            if results.trials:
+                write_report(results, folder)
     return results
 
 

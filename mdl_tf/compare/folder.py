@@ -5,6 +5,7 @@ has changed about the comparison. So more losses, draws or seeds may be asked fo
 done already is not done again. Whatever kills the process, a file is old or new.
 """
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -14,8 +15,14 @@ from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
 from mdl_tf.runs import Run
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 SETTINGS = "compare.json"
-_BEGUN_WITH = {SETTINGS, "data.json", "raw.json", "left_out.csv"}  # without any run
+_LOCK = ".lock"
+_BEGUN_WITH = {SETTINGS, "data.json", "raw.json", "left_out.csv", _LOCK}  # without any run
 
 
 class Folder:
@@ -76,8 +83,33 @@ class Folder:
             raise ConfigError(f"It must be a folder with a {SETTINGS}. Received: {path}")
         return folder
 
-    def discard_if_empty(self):
-        """Remove the folder if it holds nothing but its settings: no run of it was ever done."""
+    @contextlib.contextmanager
+    def alone(self):
+        """While the block runs, no other process may run this comparison.
+
+        Two would do the same runs. When the block fails, a folder without any run is removed.
+
+        Raises:
+            ConfigError: if another process is at it.
+        """
+        # An earlier one that failed at once has taken it away.
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / _LOCK, "w") as file:
+            try:
+                if fcntl:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(
+                    "A comparison must be run by one process at a time. Received: "
+                    f"{self.path}, where another one is at work"
+                ) from error
+            try:
+                yield
+            except BaseException:
+                self._discard_if_empty()
+                raise
+
+    def _discard_if_empty(self):
         if self._is_empty():
             for path in self.path.iterdir():
                 path.unlink()
