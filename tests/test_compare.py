@@ -651,7 +651,15 @@ def test_the_command(features, tmp_path, capsys):
         assert 0 < final["metrics"]["map_at_r"] < 1 and 0 < final["metrics"]["nmi"] <= 1
         assert sum(final["distances"]["positive"]) > 0
     assert cli.main(arguments) == 0
-    assert "6 of them are done already" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "6 of them are done already" in said and f"Folder: {folder}\n" in said
+    assert "This folder has had more" not in said
+    fewer = ["--losses", "triplet", "--search", "1"]
+    assert cli.main([*arguments, *fewer]) == 0
+    assert (
+        "This folder has had more: margin_discriminate:form=hinge, 2 settings each. It is kept, "
+        "but not in this report."
+    ) in capsys.readouterr().out
 
 
 def test_the_spaces_are_those_of_all_losses():

@@ -57,6 +57,7 @@ def run(args):
     )
     refuse_missing(config)
     folder = Folder.of(comparison, args.runs_dir, args.name)
+    print(f"Folder: {folder.path}")
     print("Load TensorFlow ...", flush=True)
     with quiet():
         import tensorflow  # noqa: F401

@@ -6,7 +6,7 @@ import time
 
 from mdl_tf.compare import prepare, trial
 from mdl_tf.compare.comparison import chosen
-from mdl_tf.compare.folder import changed_data
+from mdl_tf.compare.folder import SETTINGS, changed_data
 from mdl_tf.config import ConfigError
 from mdl_tf.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
@@ -36,6 +36,7 @@ class Runner:
         self._data = prepare.load(comparison, folder, report)
         prepare.check(comparison, self._data)
         self._keep_facts()
+        self._tell_what_is_left_out()
         folder.keep(comparison)
         self._steps = comparison.config.epochs * comparison.config.steps_per_epoch
         # One draw, that of the defaults, would decide nothing.
@@ -52,10 +53,23 @@ class Runner:
         if self._folder.read_json("raw.json") is None:
             self._folder.write_json("raw.json", prepare.raw(self._comparison, self._data))
 
+    def _tell_what_is_left_out(self):
+        """An earlier comparison of this folder may have had more than is asked for now."""
+        before, now = self._folder.read_json(SETTINGS, {}), self._comparison.to_dict()
+        losses = [label for label in before.get("losses", ()) if label not in now["losses"]]
+        named = (("search", "settings each"), ("seeds", "seeds"))
+        counts = [f"{before[k]} {name}" for k, name in named if before.get(k, 0) > now[k]]
+        if losses or counts:
+            self._report(
+                f"This folder has had more: {', '.join(losses + counts)}. It is kept, but not in "
+                "this report."
+            )
+
     def forecast(self):
         """What is going to happen."""
         done = len(self._folder.results().trials)
         entries, config = self._comparison.entries, self._comparison.config
+        seeds = self._comparison.seeds
         search = "the defaults of each"
         if self._comparison.search > 1:
             search = (
@@ -64,8 +78,9 @@ class Runner:
                 "classes"
             )
         text = (
-            f"Compare {len(entries)} losses: {search}, then {self._comparison.seeds} seeds each on "
-            f"the test; {sum(self._planned.values())} runs of {self._steps} batches of "
+            f"Compare {len(entries)} loss{'es' * (len(entries) > 1)}: {search}, then "
+            f"{seeds} seed{'s' * (seeds > 1)} each on the test; "
+            f"{sum(self._planned.values())} runs of {self._steps} batches of "
             f"{config.classes_per_batch} classes x {config.images_per_class}."
         )
         return text + (f" {done} of them are done already." if done else "")

@@ -62,7 +62,7 @@ def _title(axes, label, most=46):
 
 @rc_context(_STYLE)
 def dots(rows, xlabel, line=None):
-    """Means with their intervals, a row each, from the top; single seeds as pale dots.
+    """Means with their intervals, a row each, from the top; single seeds as small dots below.
 
     Args:
         rows: tuples of a label, an `Interval`, the values of the seeds, and a colour.
@@ -73,13 +73,14 @@ def dots(rows, xlabel, line=None):
         A matplotlib `Figure`.
     """
     # Labels above their rows: beside them, long ones would leave a telephone no room for dots.
-    figure, axes = _figure(0.36 * len(rows) + 0.55, left=0.06, right=0.1, top=0.05, bottom=0.5)
+    figure, axes = _figure(0.36 * len(rows) + 0.55, left=0.2, right=0.2, top=0.05, bottom=0.5)
     if line is not None:
         axes.axvline(line, color=REFERENCE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for y, (label, interval, values, colour) in enumerate(rows):
         axes.axhline(y, color="#eeeeee", linewidth=0.8, zorder=0)
         axes.plot(
-            values, [y] * len(values), "o", color=colour, alpha=0.3, markersize=3, mew=0, zorder=3
+            *(values, [y + 0.21] * len(values), "o"),
+            **{"color": colour, "alpha": 0.6, "markersize": 2.6, "mew": 0, "zorder": 3},
         )
         if interval.half is not None:
             ends = interval.mean - interval.half, interval.mean + interval.half

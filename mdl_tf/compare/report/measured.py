@@ -7,6 +7,7 @@ from mdl_tf.compare.report.statistics import (
     MAIN,
     UNKNOWN,
     WORSE,
+    baselines,
     by_seed,
     difference,
     interval,
@@ -33,8 +34,8 @@ def on_the_test(results):
         _table(results, ranked),
     ]
     blocks.append(
-        "A dot is a mean, its bar the 95 % interval, pale dots are single seeds. Orange and "
-        f"dashed: {reference(results)}, the reference. Whether two losses differ is not seen here "
+        "A dot is a mean, its bar the 95 % interval; the small dots below are single seeds. Orange "
+        f"and dashed: {reference(results)}, the reference. Grey: not trained. Whether two losses differ is not seen here "
         "but in the differences seed by seed, below."
     )
     pictures = (_dots(results, metric) for metric in (MAIN, "recall_at_1"))
@@ -50,6 +51,11 @@ def _dots(results, metric):
         return None
     colours = {own: figures.REFERENCE}
     rows = [(s, found[s], values[s], colours.get(s, figures.THIS)) for s in order]
+    rows += [
+        (name, row[metric], [], figures.QUIET)
+        for name, row in baselines(results).items()
+        if row[metric]
+    ]
     text = f"{COLUMNS[metric]} on the test classes"
     alt = f"{text}: " + "; ".join(f"{label} {mean(found[label])}" for label in order)
     drawn = figures.dots(rows, text, found[own].mean if own in found else None)
@@ -57,23 +63,13 @@ def _dots(results, metric):
 
 
 def _columns(rows):
-    return {key: title for key, title in COLUMNS.items() if any(key in row for row in rows)}
-
-
-def _baselines(results):
-    """Rows of what was not trained: a name, and a dict from metric to `Interval`."""
-    raw = "raw pixels" if results.data.get("kind", "images") == "images" else "features"
-    untrained = list(results.untrained.values())
-    rows = {raw: [results.raw] if results.raw else [], "untrained network": untrained}
-    return {
-        name: {k: interval([row[k] for row in found if k in row]) for k in COLUMNS}
-        for name, found in rows.items()
-        if found
-    }
+    found = {key: title for key, title in COLUMNS.items() if any(key in row for row in rows)}
+    # First what the rows are sorted by: on a telephone the last ones are out of sight.
+    return {MAIN: COLUMNS[MAIN], **found} if MAIN in found else found
 
 
 def _table(results, ranked):
-    baselines = _baselines(results)
+    untrained = baselines(results)
     measured = [trial["metrics"] for label in ranked for trial in runs(results, label)]
     columns = _columns([*measured, *([results.raw] if results.raw else [])])
     counts = {label: len(runs(results, label)) for label in ranked}
@@ -86,15 +82,15 @@ def _table(results, ranked):
         pace = None if pace is None else 1000 * pace
         seeds = [f"{counts[label]} of {len(results.seeds)}"] * counted
         rows.append((label, *map(mean, found), number(pace, ",.1f"), *seeds))
-    for name, found in baselines.items():
+    for name, found in untrained.items():
         rows.append((name, *(mean(found[key]) for key in columns), NONE, *[NONE] * counted))
     strong = tuple(i for i, row in enumerate(rows) if row[0] == reference(results))
     head = ("loss", *columns.values(), "ms/step", *["seeds"] * counted)
-    return Table(head, tuple(rows), apart=len(baselines), strong=strong)
+    return Table(head, tuple(rows), apart=len(untrained), strong=strong)
 
 
 def _baselines_alone(results):
-    found = _baselines(results)
+    found = baselines(results)
     columns = [key for key in COLUMNS if any(row[key] for row in found.values())]
     rows = tuple((name, *(mean(row[key]) for key in columns)) for name, row in found.items())
     return [Table(("", *(COLUMNS[key] for key in columns)), rows)] if rows else []
@@ -149,7 +145,7 @@ def _forest(results, own, others, found):
     )
     drawn = figures.dots(rows, f"difference of MAP@R to {own}", line=0)
     return [
-        "Blue: told apart from the reference. Grey: not.",
+        "Blue: told apart from the reference. Grey: not. Small dots are single seeds.",
         Gallery((Picture("differences.svg", alt, drawn),)),
     ]
 

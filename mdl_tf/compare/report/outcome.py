@@ -6,6 +6,7 @@ from mdl_tf.compare.report.statistics import (
     NOISE,
     UNKNOWN,
     WORSE,
+    baselines,
     by_seed,
     difference,
     interval,
@@ -32,7 +33,7 @@ def outcome(results):
     # A mean over fewer seeds may be that of the lucky ones.
     shown = whole or ranked
     sentences = [_best(results, shown), *_others(results, shown), _own(results, shown)]
-    paragraphs = [" ".join(sentences)]
+    paragraphs = [" ".join(sentences), *_not_ahead(results, shown)]
     left_out = [label for label in results.labels if label not in shown]
     if whole and left_out:
         paragraphs.append(f"Not ranked here, since a seed or more is missing: {listing(left_out)}.")
@@ -57,6 +58,18 @@ def _best(results, shown):
         f"{where} that were never trained on, {best} has the best mean MAP@R of "
         f"{len(shown)} losses: {_over(results, best)}."
     )
+
+
+def _not_ahead(results, shown):
+    """What was not trained and is as good: then the order of the losses means little."""
+    best = _mean(results, shown[0]).mean
+    found = {name: row[MAIN] for name, row in baselines(results).items() if row[MAIN]}
+    ahead = [f"{name} ({mean(one)})" for name, one in found.items() if one.mean >= best]
+    if ahead:
+        yield (
+            f"No loss is ahead of what was not trained on these classes: {listing(ahead)}. So the "
+            "order of the losses means little; train longer, or from better weights."
+        )
 
 
 def _over(results, label):

@@ -122,7 +122,7 @@ def nearest(results):
         return Section(title, (f"There are none{of}.",))
     text = (
         "The same test images for every loss, first seed: on the left the query, beside it what is "
-        "nearest; crossed out is what is of another class."
+        "nearest; an orange frame with a cross is of another class."
     )
     # The best one and the reference say most.
     first = {pictures[0][0], reference(results)}

@@ -73,11 +73,13 @@ def searching(results):
         (
             "Every loss has the same number of draws, the first of them its defaults. The one with "
             f"the best {monitor} on the validation classes was chosen; the test classes were not "
-            "looked at. A best of many draws is somewhat lucky: these numbers are above what the "
-            "same settings reach again.",
+            "looked at. A best of many draws is somewhat lucky: the same settings tend to reach less "
+            "again. Numbers of validation and of test classes cannot be compared: among fewer "
+            "classes it is easier to be right.",
             Table(head, tuple(rows), words=(5, 6)),
             "At the rim: fewer than two draws lay below, or above, the chosen number. A wider "
-            "range may be better, though by chance it happens to 4 of n when there are n draws.",
+            "range may be better, though by chance it happens to 4 of n when there are n draws. "
+            f"With fewer than {_FEWEST} draws nothing is said.",
             *(_draws(results, label, monitor) for label in results.labels),
         ),
     )
@@ -93,7 +95,7 @@ def _row(results, label):
         number(found and found["value"]),
         number(default),
         settings(chosen(results, label) or {}),
-        listing(at_the_rim(results, label)) or "no",
+        listing(at_the_rim(results, label)) or ("no" if len(searched) >= _FEWEST else NONE),
     )
 
 

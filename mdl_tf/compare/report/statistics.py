@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from mdl_tf.report import COLUMNS
+
 MAIN = "map_at_r"  # by which losses are ranked
 WATCHED = "val_recall_at_1"  # of which the curves are
 OWN, GOAL = "margin_discriminate", "triplet"  # the library's own loss; whose best is the goal
@@ -85,6 +87,26 @@ def by_seed(results, label, metric):
         trial["number"]: trial["metrics"][metric]
         for trial in runs(results, label)
         if metric in trial["metrics"]
+    }
+
+
+def baselines(results):
+    """What was measured on the test without any training.
+
+    Args:
+        results: a `Results`.
+
+    Returns:
+        A dict from a name, raw pixels (or features) and the untrained network, to a dict from a
+        metric to an `Interval`, or to `None`.
+    """
+    raw = "raw pixels" if results.data.get("kind", "images") == "images" else "features"
+    untrained = list(results.untrained.values())
+    rows = {raw: [results.raw] if results.raw else [], "untrained network": untrained}
+    return {
+        name: {k: interval([row[k] for row in found if k in row]) for k in COLUMNS}
+        for name, found in rows.items()
+        if found
     }
 
 
