@@ -444,7 +444,11 @@ def test_the_reference_is_missing(tmp_path):
 def test_losses_that_are_equal(tmp_path):
     found = results({"margin_discriminate": [0.5, 0.5], "triplet": [0.5, 0.5]})
     page, _, _ = written(found, tmp_path)
-    assert page.table("loss", "MAP@R", "verdict")[0][:3] == ["triplet", "+0.000 ± 0.000", "exactly equal"]
+    assert page.table("loss", "MAP@R", "verdict")[0][:3] == [
+        "triplet",
+        "+0.000 ± 0.000",
+        "exactly equal",
+    ]
     assert "nothing here says that it is better" in lead(found)
 
 
