@@ -35,8 +35,8 @@ def on_the_test(results):
     ]
     blocks.append(
         "A dot is a mean, its bar the 95 % interval; the small dots below are single seeds. Orange "
-        f"and dashed: {reference(results)}, the reference. Grey: not trained. Whether two losses differ is not seen here "
-        "but in the differences seed by seed, below."
+        f"and dashed: {reference(results)}, the reference. Grey: not trained. Whether two "
+        "losses differ is not seen here but in the differences seed by seed, below."
     )
     pictures = (_dots(results, metric) for metric in (MAIN, "recall_at_1"))
     return Section(title, (*blocks, Gallery(tuple(p for p in pictures if p))))

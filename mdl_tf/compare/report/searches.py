@@ -73,8 +73,8 @@ def searching(results):
         (
             "Every loss has the same number of draws, the first of them its defaults. The one with "
             f"the best {monitor} on the validation classes was chosen; the test classes were not "
-            "looked at. A best of many draws is somewhat lucky: the same settings tend to reach less "
-            "again. Numbers of validation and of test classes cannot be compared: among fewer "
+            "looked at. A best of many draws is somewhat lucky: the same settings tend to reach "
+            "less again. Numbers of validation and of test classes cannot be compared: among fewer "
             "classes it is easier to be right.",
             Table(head, tuple(rows), words=(5, 6)),
             "At the rim: fewer than two draws lay below, or above, the chosen number. A wider "
