@@ -1,9 +1,15 @@
-"""Where files are kept that serve again, and how a file is written: whole or not at all."""
+"""Where files are kept that serve again, and how a file is written: whole or not at all, and by one
+process at a time."""
 
 import contextlib
 import os
 import tempfile
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 # In the root of a data set that was generated to stand in for a real one.
 STAND_IN = "stand_in.json"
@@ -40,3 +46,23 @@ def replacing(path, prefix=".unfinished-"):
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path, in_use):
+    """Keep other processes from the same block; nothing is done where there are no locks.
+
+    Args:
+        path: of the file that is locked; it is made if it is not there.
+        in_use: the exception that is raised if another process has it.
+    """
+    with contextlib.ExitStack() as stack:
+        if fcntl:
+            file = stack.enter_context(open(path, "ab"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise in_use from None
+            except OSError:
+                pass  # a file system that has no locks
+        yield

@@ -2,6 +2,7 @@
 nothing."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from test_train import policy_as_before  # noqa: F401
 
-from mdl_tf import cli, compare, losses
+from mdl_tf import cli, compare, files, losses
 from mdl_tf.assemble import build_loss
 from mdl_tf.compare import Comparison, Entry, Folder, parse, prepare, runner, trial
 from mdl_tf.compare.comparison import chosen
@@ -607,6 +608,17 @@ def test_what_cannot_be_compared_leaves_no_folder(arguments, message, features, 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.skipif(files.fcntl is None, reason="no locks on Windows")
+def test_a_file_system_without_locks_is_no_reason_not_to_compare(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with Folder(tmp_path).alone():
+        pass
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="no locks on Windows")
 def test_two_processes_cannot_run_one_comparison(features, tmp_path, capsys):
     arguments = [
         *("compare", "--dataset", "npz", "--data-dir", str(features), "--backbone", "none"),

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 import mdl_tf
+from mdl_tf import files
 from mdl_tf.datasets import fetch as fetch_module
 from mdl_tf.datasets.fetch import File, checksum_matches, difference, fetch
 
@@ -569,7 +570,7 @@ def another_process(part):
         process.stdin.close()
 
 
-@pytest.mark.skipif(fetch_module.fcntl is None, reason="no locks on Windows")
+@pytest.mark.skipif(files.fcntl is None, reason="no locks on Windows")
 def test_two_processes_never_write_to_one_part(site, tmp_path):
     part_of(tmp_path, CONTENT[:1000])
     with another_process(tmp_path / f"{NAME}.part"):

@@ -24,9 +24,8 @@ def as_before(tmp_path_factory, monkeypatch):
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_smoke(name, tmp_path, capsys):
-    flags = ["--image-size", "64"]
-    if name not in WHOLE:
-        flags = ["--backbone", "conv4", "--image-size", "32"]
+    small = ["--backbone", "conv4", "--image-size", "32"]
+    flags = ["--image-size", "64"] if name in WHOLE else small
     arguments = ["train", "--recipe", name, "--smoke", *flags, "--runs-dir", str(tmp_path)]
     assert cli.main(arguments) == 0
     said = capsys.readouterr().out

@@ -12,13 +12,8 @@ from pathlib import Path
 from mdl_tf.compare.comparison import Comparison, chosen
 from mdl_tf.compare.results import Results
 from mdl_tf.config import ConfigError
-from mdl_tf.files import replacing
+from mdl_tf.files import locked, replacing
 from mdl_tf.runs import Run
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 SETTINGS = "compare.json"
 _LOCK = ".lock"
@@ -94,15 +89,11 @@ class Folder:
         """
         # An earlier one that failed at once has taken it away.
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _LOCK, "w") as file:
-            try:
-                if fcntl:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ConfigError(
-                    "A comparison must be run by one process at a time. Received: "
-                    f"{self.path}, where another one is at work"
-                ) from error
+        in_use = ConfigError(
+            "A comparison must be run by one process at a time. Received: "
+            f"{self.path}, where another one is at work"
+        )
+        with locked(self.path / _LOCK, in_use):
             try:
                 yield
             except BaseException:

@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdl_tf import __version__
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from mdl_tf.files import locked
 
 TIMEOUT = 30  # seconds without a byte
 PAUSES = (1, 3, 9)  # seconds before another try; one source is given up after as many without gain
@@ -156,18 +152,11 @@ def _recognised(file, path):
 @contextlib.contextmanager
 def _alone(file, part):
     """Two processes that write to one part file would spoil it."""
-    with contextlib.ExitStack() as stack:
-        if fcntl:
-            lock = stack.enter_context(open(part, "ab"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"`folder` must not be in use: another process fetches {file.name}; wait for "
-                    f"it. Received: folder={part.parent}"
-                ) from None
-            except OSError:
-                pass  # a file system that has no locks
+    in_use = ValueError(
+        f"`folder` must not be in use: another process fetches {file.name}; wait for "
+        f"it. Received: folder={part.parent}"
+    )
+    with locked(part, in_use):
         try:
             yield
         finally:
