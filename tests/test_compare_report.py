@@ -361,7 +361,7 @@ def test_what_was_not_trained_may_be_ahead():
     assert ahead not in " ".join(outcome(found))
     one = {**found.raw, "map_at_r": 0.4}
     said = outcome(found._replace(raw=one))[1]
-    assert said.startswith(f"{ahead}raw pixels (0.400). So the order of the losses means little")
+    assert said.startswith(f"{ahead}raw pixels (0.400). Training has not paid yet: it may be too short,")
     found = found._replace(raw=one, untrained={seed: one for seed in found.untrained})
     assert "raw pixels (0.400) and untrained network (0.400" in outcome(found)[1]
 

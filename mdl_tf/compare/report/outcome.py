@@ -61,14 +61,14 @@ def _best(results, shown):
 
 
 def _not_ahead(results, shown):
-    """What was not trained and is as good: then the order of the losses means little."""
+    """What was not trained and is as good."""
     best = _mean(results, shown[0]).mean
     found = {name: row[MAIN] for name, row in baselines(results).items() if row[MAIN]}
     ahead = [f"{name} ({mean(one)})" for name, one in found.items() if one.mean >= best]
     if ahead:
         yield (
-            f"No loss is ahead of what was not trained on these classes: {listing(ahead)}. So the "
-            "order of the losses means little; train longer, or from better weights."
+            f"No loss is ahead of what was not trained on these classes: {listing(ahead)}. "
+            "Training has not paid yet: it may be too short, or begin from poor weights."
         )
 
 
