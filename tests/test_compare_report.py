@@ -360,8 +360,10 @@ def test_what_was_not_trained_may_be_ahead():
     found = results({"triplet": [0.1, 0.2], "n_pairs": [0.05, 0.06]})
     assert ahead not in " ".join(outcome(found))
     one = {**found.raw, "map_at_r": 0.4}
-    said = outcome(found._replace(raw=one))[1]
-    assert said.startswith(f"{ahead}raw pixels (0.400). Training has not paid yet: it may be too short,")
+    assert outcome(found._replace(raw=one))[1] == (
+        f"{ahead}raw pixels (0.400). Training has not paid yet: it may be too short, or begin from "
+        "poor weights."
+    )
     found = found._replace(raw=one, untrained={seed: one for seed in found.untrained})
     assert "raw pixels (0.400) and untrained network (0.400" in outcome(found)[1]
 
