@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdl_tf import batches, datasets, image_file, retrieval
+from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
-from mdl_tf.datasets import folder as image_folder
+from mdl_tf.datasets.own import folder as image_folder
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.files import replacing
+from mdl_tf.images import file as image_file
+from mdl_tf.metrics import retrieval
 from mdl_tf.runs import Run
 
 BATCH = 64
@@ -192,7 +194,7 @@ def picture(queries, found):
     Returns:
         A matplotlib `Figure`; an image that is not there any more is a grey square.
     """
-    from mdl_tf import plots
+    from mdl_tf.pictures import plots
 
     queries = [Path(path).expanduser() for path in queries[:SHOWN]]
     found = [row[:SHOWN] for row in found[:SHOWN]]

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from mdl_tf import batches, cli, datasets, search
 from mdl_tf.compare import Folder
 from mdl_tf.embedding import embed
 
-ARCHIVE = Path(__file__).parent / "golden" / "runs_0_1_0.tar.xz"
+ARCHIVE = helpers.GOLDEN / "runs_0_1_0.tar.xz"
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def expected(sample):
 
 
 def rows(text):
-    return [
-        {k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(text))
-    ]
+    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(text))]
 
 
 def test_a_run_is_measured(sample, expected, capsys):

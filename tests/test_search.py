@@ -6,21 +6,16 @@ import os
 import keras
 import numpy as np
 import pytest
+from helpers.commands import run
+from helpers.models import average_colour
 from PIL import Image
-from test_cli import run
 
-from mdl_tf import cli, datasets, image_file, search
+from mdl_tf import cli, datasets, search
 from mdl_tf.config import TrainConfig
 from mdl_tf.datasets import CorruptImagesError
 from mdl_tf.embedding import embed, embedding_model
+from mdl_tf.images import file as image_file
 from mdl_tf.runs import Run
-
-
-def average_colour():
-    """An embedder that nobody needs to train: (r, g, b) / 255."""
-    inputs = keras.Input((16, 16, 3))
-    outputs = keras.layers.Rescaling(1 / 255)(keras.layers.GlobalAveragePooling2D()(inputs))
-    return keras.Model(inputs, outputs)
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
+import file_skeletons
 import pytest
+from helpers import ROOT
 
 from mdl_tf.backbones import weights
 from mdl_tf.backbones.convert import convert_weights
 
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-import file_skeletons  # noqa: E402
-
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]

@@ -102,7 +102,7 @@ def _show(args):
     if not output.endswith(".png"):
         raise ConfigError(f"`output` must end in .png. Received: output={output}")
     collection = _read(args)
-    from mdl_tf import browse
+    from mdl_tf.pictures import contact_sheet as browse
 
     try:
         browse.contact_sheet(collection).savefig(output, dpi=150)
@@ -113,7 +113,7 @@ def _show(args):
 
 
 def _download(args):
-    from mdl_tf.datasets import official
+    from mdl_tf.datasets.papers import official
     from mdl_tf.progress import ProgressLine
 
     if args.name in official.OFFICIAL:

@@ -42,7 +42,8 @@ def run(args):
         TrainConfig.check("dataset", args.dataset)
     run = Run.open(args.run)
     with quiet():
-        from mdl_tf import evaluation, report
+        from mdl_tf.metrics import columns as report
+        from mdl_tf.runs import evaluate as evaluation
 
     measured = evaluation.evaluate_run(
         run,

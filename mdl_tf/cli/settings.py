@@ -97,7 +97,7 @@ def merged(args, settings):
 
 def refuse_missing(config):
     """Say what to fetch for a data set that is not there before weights are fetched for it."""
-    from mdl_tf.datasets import official
+    from mdl_tf.datasets.papers import official
 
     if config.dataset in official.OFFICIAL:
         if official.state(config.dataset, config.data_dir).kind == "missing":

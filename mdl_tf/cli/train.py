@@ -43,7 +43,7 @@ def run(args):
     config = run.config
     print("Load TensorFlow ...", flush=True)
     with quiet():
-        from mdl_tf import train
+        from mdl_tf.runs import train
     # Each network of a run is traced anew, which TensorFlow takes for a mistake.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
@@ -120,7 +120,7 @@ def _with_recipe(args, settings):
     if args.smoke:
         # Refused, if it is, before anything is written.
         recipe.smoke(None, **changes)
-        from mdl_tf.datasets import stand_ins
+        from mdl_tf.datasets.papers import stand_ins
 
         config = recipe.smoke(stand_ins.write(recipe.settings["dataset"]), **changes)
     else:

@@ -8,7 +8,8 @@ import json
 import re
 from typing import NamedTuple
 
-from mdl_tf.config import LOSSES, ConfigError
+from mdl_tf.config import ConfigError
+from mdl_tf.config.train_config import LOSSES
 
 
 class Entry(NamedTuple):

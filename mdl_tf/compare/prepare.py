@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from mdl_tf import datasets, run_data
-from mdl_tf.assemble import build_loss, build_model, build_training_model
+from mdl_tf import datasets
 from mdl_tf.compare.spaces import check_held
 from mdl_tf.config import ConfigError
-from mdl_tf.evaluation import raw_pixels
 from mdl_tf.runs import Run
+from mdl_tf.runs import data as run_data
+from mdl_tf.runs.evaluate import raw_pixels
+from mdl_tf.runs.network import build_loss, build_model, build_training_model
 
 
 class Data(NamedTuple):

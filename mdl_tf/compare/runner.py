@@ -8,9 +8,9 @@ from mdl_tf.compare import prepare, trial
 from mdl_tf.compare.comparison import chosen
 from mdl_tf.compare.folder import SETTINGS, changed_data
 from mdl_tf.config import ConfigError
-from mdl_tf.mosaic import NeighborMosaic
+from mdl_tf.pictures.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
-from mdl_tf.run_fit import make_repeatable
+from mdl_tf.runs.training import make_repeatable
 
 _QUERIES, _NEIGHBORS = 6, 6  # of the pictures
 

@@ -10,14 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mdl_tf import __version__, phases
-from mdl_tf.assemble import build_model
+from mdl_tf import __version__
 from mdl_tf.callbacks import RetrievalMetrics
 from mdl_tf.compare.prepare import feature_size
-from mdl_tf.evaluation import embedded, options
-from mdl_tf.report import ks
-from mdl_tf.run_callbacks import Diverged, StopIfDiverged
-from mdl_tf.run_data import training_stream
+from mdl_tf.metrics.columns import ks
+from mdl_tf.runs import phases
+from mdl_tf.runs.data import training_stream
+from mdl_tf.runs.evaluate import embedded, options
+from mdl_tf.runs.keeping import Diverged, StopIfDiverged
+from mdl_tf.runs.network import build_model
 
 BINS = 60  # of the distances' histograms
 _SKIPPED = 2  # first steps of a fit, in which the graph is built

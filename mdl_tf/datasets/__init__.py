@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mdl_tf.datasets import csv_file, folder, glyphs, npz_file, official, tfds
+from mdl_tf.datasets import glyphs
 from mdl_tf.datasets.cache import cached_arrays, data_folder
 from mdl_tf.datasets.check import CorruptImagesError, check
-from mdl_tf.datasets.export import from_dataset
 from mdl_tf.datasets.image_set import Collection, ImageSet, Problem, first_for_training
-from mdl_tf.datasets.official import download
+from mdl_tf.datasets.own import csv_file, folder, npz_file, tfds
+from mdl_tf.datasets.own.export import from_dataset
+from mdl_tf.datasets.papers import official
+from mdl_tf.datasets.papers.official import download
 
 __all__ = [
     "DATASETS",

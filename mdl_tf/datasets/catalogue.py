@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from mdl_tf.datasets import official
 from mdl_tf.datasets.cache import data_folder
-from mdl_tf.datasets.sources import OFFICIAL
+from mdl_tf.datasets.papers import official
+from mdl_tf.datasets.papers.sources import OFFICIAL
 
 
 class Row(NamedTuple):

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from mdl_tf import image_file
 from mdl_tf.datasets.cache import data_folder, store_arrays, stored_arrays
 from mdl_tf.datasets.image_set import Collection, Problem
+from mdl_tf.images import file as image_file
 
 ON_CORRUPT = ("error", "skip")
 # Reading waits for the disk, unpacking for the processor.

@@ -6,13 +6,14 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from mdl_tf import batches, datasets, run_data
-from mdl_tf.assemble import build_loss
+from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import embed, load_model
-from mdl_tf.evaluation import BATCH
 from mdl_tf.progress import ProgressLine
+from mdl_tf.runs import data as run_data
+from mdl_tf.runs.evaluate import BATCH
+from mdl_tf.runs.network import build_loss
 
 
 class Data(NamedTuple):

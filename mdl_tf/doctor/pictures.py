@@ -4,7 +4,8 @@ import textwrap
 
 import numpy as np
 
-from mdl_tf import plots, retrieval, thumbnails
+from mdl_tf.metrics import retrieval
+from mdl_tf.pictures import plots, thumbnails
 
 _SIDE = 120  # pixels of an image
 _ROWS, _NEIGHBORS = 12, 6

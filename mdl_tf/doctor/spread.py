@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mdl_tf import retrieval
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level, worst
+from mdl_tf.metrics import retrieval
 
 _PAIRS = 100_000
 

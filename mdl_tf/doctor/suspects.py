@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdl_tf import retrieval
 from mdl_tf.doctor import thresholds
+from mdl_tf.metrics import retrieval
 
 _BLOCK = 2**22  # distances at a time
 _CALIBRATED_ON = 1000  # images

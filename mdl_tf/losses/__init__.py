@@ -19,12 +19,7 @@ from mdl_tf.losses.margin import MarginLoss, margin_loss
 from mdl_tf.losses.margin_discriminate import MarginDiscriminateLoss, margin_discriminate_loss
 from mdl_tf.losses.multi_similarity import MultiSimilarityLoss, multi_similarity_loss
 from mdl_tf.losses.n_pairs import NPairsLoss, n_pairs_loss
-from mdl_tf.losses.proxy import (
-    ProxyAnchorLoss,
-    ProxyNCALoss,
-    proxy_anchor_loss,
-    proxy_nca_loss,
-)
+from mdl_tf.losses.proxy import ProxyAnchorLoss, ProxyNCALoss, proxy_anchor_loss, proxy_nca_loss
 from mdl_tf.losses.soft_triple import SoftTripleLoss, soft_triple_loss
 from mdl_tf.losses.softmax import (
     ArcFaceLoss,

@@ -5,11 +5,11 @@ import math
 import keras
 from keras import ops
 
-from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
+from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import count, spread
-from mdl_tf.pairs import pair_masks
 
 
 def _check(alpha):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from mdl_tf.losses.checks import check_batch, class_indices
-from mdl_tf.pairs import local_ids
+from mdl_tf.losses.pairs import local_ids
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
 

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import (
     MOST_CLASSES,
@@ -13,6 +12,7 @@ from mdl_tf.losses.checks import (
     class_indices,
     nan_unless_finite,
 )
+from mdl_tf.losses.distances import cosine_similarity
 
 
 def cosines_to_classes(labels, embeddings, proxies):

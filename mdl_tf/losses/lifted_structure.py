@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
+from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, soft_violation, spread
-from mdl_tf.pairs import pair_masks
 
 
 def _check(margin, distance):

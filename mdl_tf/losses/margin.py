@@ -6,7 +6,6 @@ Not the Margin-based Discriminate Loss, which has no boundary that all anchors s
 import keras
 from keras import ops
 
-from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import (
     MOST_CLASSES,
@@ -18,8 +17,9 @@ from mdl_tf.losses.checks import (
     nan_unless_finite,
 )
 from mdl_tf.losses.class_base import own_class
+from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import mean_over_valid, spread, valid_anchors
-from mdl_tf.pairs import pair_masks
 
 
 def _check(margin, nu, distance):

@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from mdl_tf.distances import cosine_similarity
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
+from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import farthest_and_nearest, log_sum_exp, mean_over_valid, valid_anchors
-from mdl_tf.pairs import pair_masks
 
 
 def _check(alpha, beta, base, mining_margin):

@@ -5,8 +5,8 @@ from keras import ops
 
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
+from mdl_tf.losses.pairs import class_order
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid
-from mdl_tf.pairs import class_order
 
 
 def _check(l2):

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from mdl_tf.distances import cosine_similarity, unit
 from mdl_tf.losses.checks import (
     check_batch,
     check_count,
@@ -13,6 +12,7 @@ from mdl_tf.losses.checks import (
     nan_unless_finite,
 )
 from mdl_tf.losses.class_base import ClassLoss, cross_entropy, own_class
+from mdl_tf.losses.distances import cosine_similarity, unit
 
 
 def _check(scale, gamma, margin, tau):

@@ -8,11 +8,11 @@ positive of every anchor at a time, without gradient, in `(B, B)` memory.
 import keras
 from keras import ops
 
-from mdl_tf.distances import DISTANCES
 from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
+from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.pairs import class_order, pair_masks
 from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, spread
-from mdl_tf.pairs import class_order, pair_masks
 
 MININGS = ("all", "semi_hard", "hard")
 

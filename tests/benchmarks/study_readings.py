@@ -25,11 +25,11 @@ from scipy import stats
 from scipy.stats import qmc
 
 from mdl_tf import metrics
-from mdl_tf.distances import DISTANCES
+from mdl_tf.batches.plan import BalancedPlan
 from mdl_tf.losses import margin_discriminate_loss
+from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import log_sum_exp
-from mdl_tf.pairs import pair_masks
-from mdl_tf.plan import BalancedPlan
 
 DIM, IMAGES_PER_CLASS, STEPS, RISE = 64, 4, 500, 25
 M, G, GP, B = ("margin", 0.0, 0.6), ("g", 4.0, 64.0), ("g_pos", 0.5, 32.0), ("boundary", 0.6, 1.3)

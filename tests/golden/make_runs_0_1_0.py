@@ -1,4 +1,4 @@
-"""Writes runs_0_1_0.tar.xz: what version 0.1.0 kept on disk, which later versions must go on loading.
+"""Writes runs_0_1_0.tar.xz: what version 0.1.0 kept on disk, for later ones to load.
 
 Run it with mdl_tf 0.1.0 (commit a855aaa), in an empty folder, and copy the archive here:
 
@@ -22,6 +22,7 @@ FOLDER = Path("sample").absolute()
 os.environ["MDL_TF_HOME"] = str(FOLDER / "home")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# ruff: noqa: E402
 import keras
 import numpy as np
 from PIL import Image

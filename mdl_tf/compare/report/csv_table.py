@@ -5,7 +5,7 @@ import io
 import json
 
 from mdl_tf.compare.report.words import clean
-from mdl_tf.report import COLUMNS
+from mdl_tf.metrics.columns import COLUMNS
 
 _FORMULA = ("=", "+", "-", "@")
 

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mdl_tf.compare.report.words import clean, short
-from mdl_tf.plots import LINE, NEGATIVE, POSITIVE
+from mdl_tf.pictures.plots import LINE, NEGATIVE, POSITIVE
 
 # Told apart by people who see no red or green, and in grey.
 THIS, REFERENCE, OTHERS = POSITIVE, NEGATIVE, "#c9c9c9"

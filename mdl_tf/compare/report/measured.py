@@ -17,7 +17,7 @@ from mdl_tf.compare.report.statistics import (
     seconds_per_step,
 )
 from mdl_tf.compare.report.words import NONE, mean, number, signed
-from mdl_tf.report import COLUMNS
+from mdl_tf.metrics.columns import COLUMNS
 
 _COMPARED = ("map_at_r", "recall_at_1", "nmi")
 

@@ -2,7 +2,7 @@
 
 from mdl_tf.compare.report.blocks import Folded, Section, Table
 from mdl_tf.compare.report.words import NONE, count, listing, number, settings, short, value
-from mdl_tf.report import COLUMNS
+from mdl_tf.metrics.columns import COLUMNS
 
 _RIM = 2  # so many draws on either side of a range are its rim
 _FEWEST = 2 * _RIM + 1  # draws below which everything is at the rim

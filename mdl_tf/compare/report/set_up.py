@@ -3,7 +3,7 @@
 from mdl_tf.compare.report.blocks import Folded, Section, Table
 from mdl_tf.compare.report.searches import learning_rates
 from mdl_tf.compare.report.words import NONE, count, listing, value
-from mdl_tf.report import COLUMNS
+from mdl_tf.metrics.columns import COLUMNS
 
 _READING = (
     ("Recall@K", "Share of the queries with an image of their class among the K nearest."),

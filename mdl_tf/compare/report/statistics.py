@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from mdl_tf.report import COLUMNS
+from mdl_tf.metrics.columns import COLUMNS
 
 MAIN = "map_at_r"  # by which losses are ranked
 WATCHED = "val_recall_at_1"  # of which the curves are

@@ -1,0 +1,108 @@
+"""Anybody's own images, or features made of them, as arrays in a NumPy .npz file."""
+
+import warnings
+import zipfile
+import zlib
+
+import numpy as np
+
+from mdl_tf.datasets.own.labelling import as_text, check_named, collection, find_file, numbered
+
+CONTENTS = ("images", "features", "embeddings")
+KEYS = (*CONTENTS, "labels", "class_names", "split")
+# What `mdl-tf embed` writes besides.
+SEARCH_KEYS = ("names", "folder", "model")
+
+
+def read(path):
+    """Read images or features with labels from an .npz file.
+
+    - `images`: `(N, H, W)`, `(N, H, W, 1)` or `(N, H, W, 3)` uint8; or else
+    - `features` or `embeddings`: `(N, F)` floats, finite; they become float32.
+    - `labels`: `(N,)` integers or strings.
+    - `class_names` (optional): strings, `class_names[label]` the name of a class.
+    - `split` (optional): `(N,)` strings, train, validation, test, or instead of test: query and
+      gallery. All images of a class are on one side. Without it the first half of the classes (in
+      the order of their labels) is for training, the rest for the test.
+
+    Args:
+        path: the .npz file, or a folder with exactly one.
+
+    Returns:
+        A `Collection` of images in memory, or of features.
+
+    Raises:
+        ValueError: if the file is damaged or not as described.
+    """
+    path = find_file(path, ".npz")
+    arrays = _arrays(path)
+    contents = [key for key in CONTENTS if key in arrays]
+    if len(contents) != 1 or "labels" not in arrays:
+        raise ValueError(
+            "`data_dir` must be an .npz file with labels and exactly one of images, features and "
+            f"embeddings. Received: data_dir={path}, with {', '.join(arrays) or 'no arrays'}"
+        )
+    content = arrays[contents[0]]
+    content = _images(content) if contents == ["images"] else _features(content, contents[0])
+    labels = as_text(arrays["labels"], "labels")
+    splits = as_text(arrays["split"], "split") if "split" in arrays else None
+    for name, values in (("labels", labels), ("split", splits)):
+        if values is not None and len(values) != len(content):
+            raise ValueError(
+                f"`{name}` must be as many as the {contents[0]}. "
+                f"Received: {len(values):,} {name}, {len(content):,} {contents[0]}"
+            )
+    names = None
+    if "class_names" in arrays:
+        names = numbered(as_text(arrays["class_names"], "class_names"))
+        check_named(labels, names)
+    kind = "images" if contents == ["images"] else "features"
+    return collection(path.stem, labels, class_names=names, splits=splits, **{kind: content})
+
+
+def _arrays(path):
+    arrays, key = {}, "data_dir"
+    try:
+        # Beside the error of `numpy.load`, which takes a text file for a pickle.
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("no .npz file (of numpy.savez), or cut off")
+        with np.load(path, allow_pickle=False) as stored:
+            others = [key for key in stored.files if key not in KEYS + SEARCH_KEYS]
+            for key in [key for key in stored.files if key in KEYS]:
+                arrays[key] = np.asarray(stored[key])
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"`{key}` must be a complete .npz file of numbers and strings, not of Python objects "
+            f"(save names by `numpy.asarray(names, str)`). Received: data_dir={path}, {error}"
+        ) from error
+    if others:
+        warnings.warn(f"Not used of {path}: arrays {', '.join(others)}", stacklevel=3)
+    return arrays
+
+
+def _images(images):
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    right_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or not right_shape or not images.size:
+        raise ValueError(
+            "`images` must be (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, pixels 0 to 255. "
+            f"Received: shape {images.shape}, {images.dtype}"
+        )
+    return images
+
+
+def _features(features, name):
+    if features.ndim != 2 or features.dtype.kind != "f" or not features.size:
+        raise ValueError(
+            f"`{name}` must be (N, F) floats. Received: shape {features.shape}, {features.dtype}"
+        )
+    with np.errstate(over="ignore"):  # seen just below
+        features = features.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(wrong):
+        raise ValueError(
+            f"`{name}` must be finite in float32. "
+            f"Received: NaN or infinity in {len(wrong):,} rows, such as {wrong[:5].tolist()}"
+        )
+    return features

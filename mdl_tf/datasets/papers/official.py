@@ -1,0 +1,218 @@
+"""The data sets of the papers, found, extracted, counted and fetched.
+
+Each has a module of its own name that knows its files: `FOLDERS`, the usual names of its root, and
+`LAYOUTS`, the forms in which it circulates.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from mdl_tf.datasets.cache import data_folder
+from mdl_tf.datasets.papers import cars196, cub200, inshop, sop, stand_ins
+from mdl_tf.datasets.papers.archive import extract
+from mdl_tf.datasets.papers.fetch import difference, fetch
+from mdl_tf.datasets.papers.layouts import Layout
+from mdl_tf.datasets.papers.sources import OFFICIAL, check_counts
+
+_READERS = {"cars196": cars196, "cub200": cub200, "inshop": inshop, "sop": sop}
+
+
+class State(NamedTuple):
+    """How far a data set is, `"ready"`, `"archive"` or `"missing"`, and a text that says more."""
+
+    kind: str
+    text: str
+
+
+class _Found(NamedTuple):
+    root: Path
+    layout: Layout
+    missing: tuple
+    archives: tuple  # for each missing part, None where there is none
+
+
+def read(name, data_dir=None, progress=None):
+    """A data set of the papers, from its folders or its original archives.
+
+    Archives are extracted where they are.
+
+    Args:
+        name: a key of `OFFICIAL`.
+        data_dir: the root of the data set, or the folder that holds the root or the archives, or
+            the folder that holds a folder `name` with them. Defaults to `$MDL_TF_HOME` or
+            `~/.cache/mdl_tf`.
+        progress: a function of (bytes done, bytes), called while an archive is extracted. Defaults
+            to `None`.
+
+    Returns:
+        A `Collection` with paths; nobody has looked whether the images are there. That of a
+        generated stand-in (`mdl_tf.datasets.stand_ins`) says so in its name.
+
+    Raises:
+        ValueError: if the name is unknown, the data set is not there, its files do not match each
+            other, or there are not as many classes and images as there should be.
+    """
+    found = _extracted(name, data_dir, progress)
+    counts = stand_ins.counts(name, found.root, OFFICIAL[name].counts)
+    collection = found.layout.read(found.root)
+    check_counts(name, collection, found.root, stand_in=counts)
+    if counts is None:
+        return collection
+    images = dataclasses.replace(collection.images, name=f"{name} stand-in")
+    return dataclasses.replace(collection, images=images)
+
+
+def download(name, data_dir=None, progress=None):
+    """Fetch the files of a data set into the folder `name` in `data_dir`, and extract them.
+
+    What is there already is not fetched again.
+
+    Args:
+        name: a key of `OFFICIAL`.
+        data_dir: as in `read`.
+        progress: a function of (bytes done, bytes), for each file and archive anew. Defaults to
+            `None`.
+
+    Returns:
+        The root of the data set, a `Path`.
+
+    Raises:
+        ValueError: if the name is unknown, no source of a file is known or works (the message says
+            what to fetch and where to put it), or a checksum is wrong.
+    """
+    found = _search(name, data_dir)
+    if None in found.archives:
+        files = OFFICIAL[name].files
+        if not all(file.urls for file in files):
+            raise ValueError(_how_to_get(name, data_dir, found))
+        for file in files:
+            fetch(file, data_folder(data_dir) / name, progress)
+    return _extracted(name, data_dir, progress).root
+
+
+def state(name, data_dir=None):
+    """Whether a data set is there. Quick: looks for names, opens nothing, counts nothing.
+
+    Args:
+        name: a key of `OFFICIAL`.
+        data_dir: as in `read`.
+
+    Returns:
+        A `State`: `"ready"` and the root, `"archive"` and the archives to be extracted at first
+        use, or `"missing"` and what is.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    found = _search(name, data_dir)
+    if not found.missing:
+        return State("ready", str(found.root))
+    if None not in found.archives:
+        archives = ", ".join(str(path) for path in dict.fromkeys(found.archives))
+        return State("archive", f"{archives}, extracted at first use")
+    if _is_begun(found):
+        return State("missing", f"{_missing_parts(found)} in {found.root}")
+    return State("missing", ", ".join(file.name for file in OFFICIAL[name].files))
+
+
+def _reader(name):
+    if name not in OFFICIAL:
+        raise ValueError(f"`name` must be one of {sorted(OFFICIAL)}. Received: name={name!r}")
+    return _READERS[name]
+
+
+def _places(name, data_dir):
+    folder = data_folder(data_dir)
+    return folder, folder / name
+
+
+def _search(name, data_dir):
+    """What is most complete of all layouts in all folders where a root may be."""
+    reader = _reader(name)
+    found = []
+    for subfolder in ("", *reader.FOLDERS):
+        for place in _places(name, data_dir):
+            root = place / subfolder
+            for layout in reader.LAYOUTS:
+                missing = tuple(part for part in layout.parts if not part.find(root))
+                archives = tuple(part.find_archive(root) for part in missing)
+                found.append(_Found(root, layout, missing, archives))
+
+    def lacks(one):
+        absent = one.archives.count(None)
+        return absent > 0, bool(one.missing), absent and absent - len(one.layout.parts)
+
+    return min(found, key=lacks)
+
+
+def _extracted(name, data_dir, progress):
+    found = _search(name, data_dir)
+    if None in found.archives:
+        raise ValueError(_how_to_get(name, data_dir, found))
+    if not found.missing:
+        return found
+    archives = list(dict.fromkeys(found.archives))
+    for archive in archives:
+        extract(archive, archive.parent, progress)
+    found = _search(name, data_dir)
+    if found.missing:
+        raise ValueError(
+            f"`data_dir` must hold the original archives of {name}. Received: "
+            f"{', '.join(map(str, archives))}, without "
+            f"{', '.join(part.paths[0] for part in found.missing)}"
+        )
+    for file in OFFICIAL[name].contents:
+        path = found.root / file.name
+        wrong = path.exists() and difference(file, path)
+        if wrong:
+            raise ValueError(
+                f"`data_dir` must hold the original archives of {name}. Received: {path}, {wrong}; "
+                f"delete what came from {', '.join(map(str, archives))}, and fetch it again"
+            )
+    return found
+
+
+def _is_begun(found):
+    return found.archives.count(None) < len(found.layout.parts)
+
+
+def _missing_parts(found):
+    """Parts that are neither there nor in an archive, in words."""
+    words = []
+    for part, archive in zip(found.missing, found.archives, strict=True):
+        if archive is None:
+            sources = f" (in {' or '.join(part.archives)})" if part.archives else ""
+            words.append(part.paths[0] + sources + (f" ({part.remark})" if part.remark else ""))
+    return ", ".join(words)
+
+
+def _how_to_get(name, data_dir, found):
+    """The text that says where a data set was looked for, what to fetch and where to put it."""
+    row = OFFICIAL[name]
+    folder, target = _places(name, data_dir)
+    readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
+    lines = [
+        f"`data_dir` must hold {name} ({row.title}), extracted or as its original archives. "
+        f"Received: data_dir={data_dir}",
+        f"Looked in {folder}{'' if readable else ' (not a readable folder)'}, in {target}, "
+        f"and there in {' and '.join(_reader(name).FOLDERS)}.",
+    ]
+    if _is_begun(found):
+        lines.append(f"A part is in {found.root}. Missing there: {_missing_parts(found)}.")
+        target = found.root
+    lines += ["Fetch:", *map(_described, row.files)]
+    if row.others:
+        lines += ["or instead:", *map(_described, row.others)]
+    lines += [row.by_hand] if row.by_hand else []
+    lines.append(f"More about it: {row.page} ({row.terms}). Put the files into {target}")
+    if all(file.urls for file in row.files):
+        lines[-1] += f", or run `mdl-tf datasets download {name}`"
+    return "\n".join(lines)
+
+
+def _described(file):
+    size = f", {file.size:,} bytes" if file.size else ""
+    md5 = f", md5 {file.md5}" if file.md5 else ""
+    return f"  {file.name}{size}{md5}" + (f", from {' or '.join(file.urls)}" if file.urls else "")

@@ -1,0 +1,161 @@
+"""From images to embeddings: the model that makes them, and a whole set through it."""
+
+import keras
+import numpy as np
+from keras import layers
+
+# By the rank of what a backbone gives: tokens (B, T, c), maps (B, h, w, c).
+_MEAN = {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D}
+_LARGEST = {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D}
+POOLINGS = {"avg": (_MEAN,), "max": (_LARGEST,), "both": (_MEAN, _LARGEST)}
+
+
+def embedding_model(
+    backbone,
+    preprocess=None,
+    embedding_dim=64,
+    pooling="avg",
+    l2_normalize=True,
+    name="embedder",
+):
+    """Preprocessing, backbone, pooling, a dense layer, unit length.
+
+    The model takes RGB in 0..255: preprocessing is part of it and saved with it. The dense layer
+    and the normalisation are float32 under every mixed-precision policy, since half precision
+    loses the small distances.
+
+    Args:
+        backbone: a `keras.Model` with one input and one output, from images to maps
+            `(B, h, w, c)`, tokens `(B, T, c)` or features `(B, c)`.
+        preprocess: a function from RGB in 0..255 to the units of the backbone, in Keras
+            operations, such as `preprocess_input` of the backbone's file. Defaults to `None`, the
+            backbone takes RGB in 0..255.
+        embedding_dim: D, at least 1. Defaults to `64`.
+        pooling: `"avg"`, `"max"`, or `"both"`, the sum of the two (Proxy-Anchor), over the maps or
+            over all tokens; not used if the backbone ends in features. Defaults to `"avg"`.
+        l2_normalize: whether embeddings are scaled to unit length. Defaults to `True`.
+        name: name of the model. Defaults to `"embedder"`.
+
+    Returns:
+        A functional `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
+
+    Raises:
+        ValueError: if `backbone`, `pooling` or `embedding_dim` is not one of the above.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"`pooling` must be one of {tuple(POOLINGS)}. Received: pooling={pooling!r}"
+        )
+    if not isinstance(embedding_dim, int | np.integer) or embedding_dim < 1:
+        raise ValueError(
+            "`embedding_dim` must be an integer, at least 1. "
+            f"Received: embedding_dim={embedding_dim!r}"
+        )
+    before, after = _ends(backbone)
+    inputs = keras.Input(before[1:], name="image")
+    x = preprocess(inputs) if preprocess else inputs
+    # Also out of a dict or a list of one.
+    [x] = keras.tree.flatten(backbone(x))
+    if len(after) > 2:
+        x = _pooled(x, POOLINGS[pooling], len(after))
+    x = layers.Dense(embedding_dim, dtype="float32", name="embedding")(x)
+    if l2_normalize:
+        x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def concatenated(embedders, name="concatenated"):
+    """Several embedders as one, with their embeddings one behind the other (Musgrave 2020).
+
+    Embeddings of unit length are divided by the root of their number, so that the whole has unit
+    length again; others stay as they are.
+
+    Args:
+        embedders: `keras.Model`s that take the same images, `(B, H, W, 3)` to `(B, D)`.
+        name: name of the model. Defaults to `"concatenated"`.
+
+    Returns:
+        A functional `keras.Model`, `(B, H, W, 3)` to `(B, D1 + D2 + ...)`.
+
+    Raises:
+        ValueError: if there are none, or they take inputs of different shapes.
+    """
+    shapes = {tuple(embedder.input_shape) for embedder in embedders}
+    if len(shapes) != 1:
+        raise ValueError(
+            "`embedders` must be at least one, all of one input shape. "
+            f"Received: {sorted(map(str, shapes)) or 'none'}"
+        )
+    inputs = keras.Input(shapes.pop()[1:], name="image")
+    # Their own names may be the same.
+    named = [
+        keras.Model(embedder.inputs, embedder.outputs, name=f"embedder_{i}")
+        for i, embedder in enumerate(embedders, 1)
+    ]
+    parts = [keras.tree.flatten(embedder(inputs))[0] for embedder in named]
+    x = layers.Concatenate(dtype="float32", name="embedding")(parts) if parts[1:] else parts[0]
+    if all(isinstance(embedder.layers[-1], layers.UnitNormalization) for embedder in embedders):
+        x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def _pooled(x, poolings, rank):
+    """(B, T, c) or (B, h, w, c) -> (B, c), the sum of one or two poolings."""
+    if len(poolings) == 1:
+        return poolings[0][rank](name="pooling")(x)
+    parts = [kind[rank](name=f"pooling_{i}")(x) for i, kind in enumerate(poolings, 1)]
+    return layers.Add(name="pooling")(parts)
+
+
+def _ends(backbone):
+    """The shapes of input and output of a backbone that the model can be put around."""
+    # Neither is known of a subclassed model, which has none before it is called.
+    inputs, outputs = (
+        [tuple(tensor.shape) for tensor in getattr(backbone, name, None) or ()]
+        for name in ("inputs", "outputs")
+    )
+    if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) not in (2, 3, 4):
+        raise ValueError(
+            "`backbone` must have one input, and one output of maps (B, h, w, c), tokens "
+            f"(B, T, c) or features (B, c). Received: inputs {inputs} and outputs {outputs}"
+        )
+    return inputs[0], outputs[0]
+
+
+def embed(model, images, *, progress=None):
+    """The embeddings of a whole set, in its order.
+
+    Args:
+        model: a `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
+        images: batches of (images, labels) or of images, such as `batches.ordered(test)`, or one
+            array `(N, H, W, 3)`; RGB in 0..255.
+        progress: a function of (images done, images or `None`), called after each batch. Defaults
+            to `None`.
+
+    Returns:
+        embeddings `(N, D)` float32, and labels `(N,)` int64 or `None` if there are none.
+
+    Raises:
+        ValueError: if there are no images.
+    """
+    total = None
+    if hasattr(images, "shape"):
+        total = len(images)
+        images = [images[i : i + 64] for i in range(0, total, 64)]
+    embeddings, labels, done, size = [], [], 0, 0
+    for batch in images:
+        pixels, batch_labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        pixels = np.asarray(pixels)
+        count = len(pixels)
+        # The last batch is filled up and cut: a new shape would compile the whole network again.
+        size = max(size, count)
+        filled = np.resize(pixels, (size, *pixels.shape[1:])) if count < size else pixels
+        embeddings.append(np.asarray(model.predict_on_batch(filled), np.float32)[:count])
+        if batch_labels is not None:
+            labels.append(np.asarray(batch_labels).reshape(-1))
+        done += count
+        if progress:
+            progress(done, total)
+    if not embeddings:
+        raise ValueError("`images` must hold at least one image. Received: none")
+    return np.concatenate(embeddings), np.concatenate(labels) if labels else None

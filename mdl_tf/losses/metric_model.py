@@ -1,0 +1,145 @@
+"""MetricModel: an embedder together with a loss that has weights of its own.
+
+Keras neither trains nor saves the variables of a loss that is given to `compile`. Here they belong
+to a layer of the model.
+"""
+
+import keras
+
+
+class LossWeights(keras.layers.Layer):
+    """The weights of a loss as a layer, in float32 under every mixed-precision policy.
+
+    Args:
+        specs: a dict from names to shapes and initializers, as `MetricLoss.weight_specs` gives it.
+        **options: `name` and others of a Keras layer.
+    """
+
+    def __init__(self, specs, **options):
+        super().__init__(dtype="float32", **options)
+        self.variables_by_name = {
+            name: self.add_weight(name=name, shape=shape, initializer=initializer)
+            for name, (shape, initializer) in specs.items()
+        }
+        self.built = True
+
+
+@keras.saving.register_keras_serializable(package="mdl_tf")
+class MetricModel(keras.Model):
+    """An embedder and the loss that trains it, for `compile`, `fit`, `save` and `predict` as ever.
+
+    Needed for losses with weights of their own (proxies, a learned boundary), which Keras would
+    neither train nor save; it takes every loss of `mdl_tf.losses`. `predict` gives embeddings,
+    `embedder` is the model without the loss, for saving and searching.
+
+    Args:
+        embedder: a built `keras.Model` from images to embeddings `(B, D)`.
+        loss: a loss of `mdl_tf.losses`; the model uses a copy of it, `metric_loss`.
+        **options: `name` of the model.
+
+    Raises:
+        ValueError: if the embedder's output is not `(B, D)`, the loss is none of this library's, or
+            `compile` is given another loss.
+
+    Example:
+
+    >>> loss = ProxyAnchorLoss(num_classes=train.num_classes)
+    >>> model = MetricModel(embedder, loss)
+    >>> model.compile(Adam(1e-3, learning_rate_factors={"proxies": 10}))
+    >>> model.fit(batches, steps_per_epoch=100)
+    >>> model.embedder.save("embedder.keras")
+    """
+
+    def __init__(self, embedder, loss, **options):
+        if isinstance(loss, type) or not hasattr(loss, "weight_specs"):
+            raise ValueError(
+                "`loss` must be a loss of `mdl_tf.losses`, such as ProxyAnchorLoss(num_classes=98)."
+                f" Received: loss={loss!r}"
+            )
+        try:
+            shape = getattr(embedder, "output_shape", None)
+        except ValueError:  # what some versions of Keras say of a model that is not built
+            shape = None
+        if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
+            raise ValueError(
+                "`embedder` must be a built model with an output of shape `(B, D)`. "
+                f"Received: an output of shape {shape}"
+            )
+        # The embedder casts its own inputs; a half-precision cast in front would touch the pixels.
+        options.setdefault("name", "metric_model")
+        options.setdefault("dtype", embedder.dtype_policy)
+        super().__init__(autocast=False, **options)
+        self.embedder = embedder
+        # A copy: the same loss object may go into another model, or into a cell that is run again.
+        self.metric_loss = type(loss).from_config(loss.get_config())
+        self.loss_weights = LossWeights(loss.weight_specs(shape[1]), name="loss_weights")
+        self.metric_loss.attach(self.loss_weights.variables_by_name)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.embedder(inputs, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return self.embedder.compute_output_shape(input_shape)
+
+    @property
+    def input_shape(self):
+        return self.embedder.input_shape
+
+    @property
+    def output_shape(self):
+        return self.embedder.output_shape
+
+    def export(self, filepath, *args, **options):
+        """As `keras.Model.export`, of the embedder alone.
+
+        Args:
+            filepath: where to.
+            *args: those of `keras.Model.export`.
+            **options: those of `keras.Model.export`.
+        """
+        return self.embedder.export(filepath, *args, **options)
+
+    def compile(self, optimizer="rmsprop", *, loss=None, **options):
+        """As `keras.Model.compile`, with the loss that the model was made with.
+
+        Args:
+            optimizer: an optimizer or its name. Defaults to `"rmsprop"`, as Keras has it.
+            loss: leave it out.
+            **options: those of `keras.Model.compile`.
+
+        Raises:
+            ValueError: if a loss is given.
+        """
+        if loss is not None and loss is not self.metric_loss:
+            raise ValueError(
+                "`loss` is the one that the MetricModel was made with; leave it out of `compile`. "
+                f"Received: loss={loss!r}"
+            )
+        super().compile(optimizer=optimizer, loss=self.metric_loss, **options)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            # Keras does not keep that of a functional model; loss scaling hangs on it.
+            "dtype": self.dtype_policy.name,
+            "embedder": keras.saving.serialize_keras_object(self.embedder),
+            "loss": keras.saving.serialize_keras_object(self.metric_loss),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        parts = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+            for key in ("embedder", "loss")
+        }
+        return cls(**{**config, **parts})
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return {key: value for key, value in (config or {}).items() if key != "loss"}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)

@@ -1,0 +1,183 @@
+"""TrainConfig: JSON, and one clear message for everything that cannot be."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mdl_tf.config import ConfigError, TrainConfig
+
+
+def test_json_round_trip(tmp_path):
+    config = TrainConfig(epochs=3, loss_args={"margin": 0.1}, data_dir="Bücher", jit=True)
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json(), encoding="utf-8")
+    assert TrainConfig.from_json(path) == config
+    assert TrainConfig.from_dict({}) == TrainConfig()
+
+
+def test_settings_of_older_runs_have_not_all_fields(tmp_path):
+    path = tmp_path / "config.json"
+    settings = TrainConfig(backbone="conv4").to_dict()
+    for name in ("weights", "batch_norm", "warm_up_epochs", "momentum", "weight_decay"):
+        del settings[name]
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    assert TrainConfig.from_json(path) == TrainConfig(backbone="conv4", weights=None)
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().epochs = 3
+
+
+def test_every_field_says_what_it_is():
+    assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
+
+
+def test_losses_have_one_spelling():
+    """The config cannot ask the losses themselves: it loads nothing heavy."""
+    from mdl_tf import config, losses
+
+    assert config.LOSSES == tuple(losses.LOSSES)
+    for name, loss in losses.LOSSES.items():
+        assert loss.function is getattr(losses, f"{name}_loss")
+        assert loss.__name__.lower() == f"{name.replace('_', '')}loss"
+
+
+def test_unknown_key_lists_the_known_ones():
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_dict({"epoch": 3})
+    assert str(raised.value).startswith("Unknown field `epoch`. Known fields: dataset, data_dir,")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "`epochs` must be an integer, at least 1. Received: epochs=0"),
+        ({"epochs": 2.5}, "`epochs` must be an integer, at least 1. Received: epochs=2.5"),
+        ({"epochs": True}, "`epochs` must be an integer, at least 1. Received: epochs=True"),
+        ({"epochs": "many"}, "`epochs` must be an integer, at least 1. Received: epochs='many'"),
+        ({"jit": 1}, "`jit` must be true or false. Received: jit=1"),
+        (
+            {"dataset": None},
+            "`dataset` must be one of cars196, csv, cub200, digits, folder, glyphs, inshop, npz, "
+            "sop, tfds:NAME. Received: dataset=No",
+        ),
+        ({"backbone": 5}, "`backbone` must be text. Received: backbone=5"),
+        ({"weights": True}, "`weights` must be text. Received: weights=True"),
+        (
+            {"backbone": "none", "weights": "imagenet"},
+            "`weights` must be None with backbone='none', which has none. "
+            "Received: weights='imagenet'",
+        ),
+        (
+            {"backbone": "none", "batch_norm": "frozen"},
+            "`batch_norm` must be train with backbone='none', which has none. "
+            "Received: batch_norm='frozen'",
+        ),
+        (
+            {"backbone": "none", "warm_up_epochs": 2},
+            "`warm_up_epochs` must be 0 with backbone='none', where nothing could be frozen. "
+            "Received: warm_up_epochs=2",
+        ),
+        (
+            {"warm_up_epochs": 8},
+            "`warm_up_epochs` must be below `epochs`, or the network never learns. "
+            "Received: warm_up_epochs=8, epochs=8",
+        ),
+        (
+            {"momentum": 0.5},
+            "`momentum` is used by optimizer rmsprop and sgd only; else leave it out. "
+            "Received: momentum=0.5, optimizer='adam'",
+        ),
+        (
+            {"decay_factor": 0.1},
+            "`decay_factor` is used by schedule step only; else leave it out. "
+            "Received: decay_factor=0.1, schedule='cosine'",
+        ),
+        (
+            {"clip_norm": 0},
+            "`clip_norm` must be a number, above 0. Received: clip_norm=0",
+        ),
+        (
+            {"weight_decay": "much"},
+            "`weight_decay` must be a number, at least 0. Received: weight_decay='much'",
+        ),
+        (
+            {"validation": 1},
+            "`validation` must be a number, at least 0, below 1. Received: validation=1",
+        ),
+        (
+            {"learning_rate": float("nan")},
+            "`learning_rate` must be a number, above 0. Received: learning_rate=nan",
+        ),
+        ({"loss_args": [1]}, "`loss_args` must be a JSON object. Received: loss_args=[1]"),
+        (
+            {"image_size": 20},
+            "`image_size` must be at least 32 with backbone='inception_bn'. "
+            "Received: image_size=20",
+        ),
+        ({"dataset": "folder"}, "`data_dir` must name the folder of images when dataset='folder'."),
+        ({"dataset": "tfds:"}, "inshop, npz, sop, tfds:NAME. Received: dataset='tfds:'"),
+        ({"dataset": "csv"}, "`data_dir` must name the CSV file when dataset='csv'."),
+        (
+            {"backbone": "none", "augment": "paper"},
+            "`augment` must be none with backbone='none', which sees no images. "
+            "Received: augment='paper'",
+        ),
+        (
+            {"patience": 3, "validation": 0},
+            "`patience` needs validation classes. Received: patience=3, validation=0",
+        ),
+        (
+            {"monitor": "map_at_r", "validation": 0},
+            "`monitor` needs validation classes. Received: monitor='map_at_r', validation=0",
+        ),
+        ({"fold": 1}, "`fold` must be one of the `folds`"),
+        ({"fold": 4, "folds": 3}, "of which there are at least two. Received: fold=4, folds=3"),
+        (
+            {"folds": 4, "validation": 0.2},
+            "`validation` must be left out with `folds`, of which each is the validation classes "
+            "once. Received: validation=0.2, folds=4",
+        ),
+    ],
+)
+def test_impossible_values_name_field_rule_and_value(settings, message):
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_dict(settings)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "`config` must be JSON. Received: "),
+        ("[1]", "A config must be a JSON object. Received: [1]"),
+        (json.dumps({"epochs": 0}), "`epochs` must be an integer, at least 1. Received: epochs=0"),
+        (None, "`config` must be a readable file. Received: "),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig.from_json(path)
+    assert message in str(raised.value)
+
+
+def test_choices_are_those_of_the_rooms_that_know_them():
+    """The config is light and may not ask them itself."""
+    from mdl_tf import embedding, images
+    from mdl_tf.datasets.check import ON_CORRUPT
+    from mdl_tf.embedding import batch_norm
+    from mdl_tf.images import cache as image_cache
+    from mdl_tf.runs import network as assemble
+
+    choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(TrainConfig)}
+    assert choices["augment"] == images.AUGMENTATIONS
+    assert choices["cache"] == image_cache.CACHES
+    assert choices["on_corrupt"] == ON_CORRUPT
+    assert choices["batch_norm"] == batch_norm.MODES
+    assert choices["pooling"] == tuple(embedding.POOLINGS)
+    assert choices["optimizer"] == tuple(assemble.OPTIMIZERS)
