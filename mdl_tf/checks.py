@@ -1,0 +1,88 @@
+"""Arguments that are refused with one clear message: the argument, the rule, the value received."""
+
+import math
+import numbers
+
+
+def check_integer(name, value, *, least=None, most=None, below=None):
+    """Refuse what is no integer in its range. NumPy's integers are some, `True` is none.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was received.
+        least: smallest value allowed. Defaults to `None`.
+        most: largest value allowed. Defaults to `None`.
+        below: bound that the value must stay under. Defaults to `None`.
+
+    Returns:
+        The value as an `int`.
+
+    Raises:
+        ValueError: if it is no integer or out of range.
+    """
+    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(_in_range(name, value, "an integer", fits, least=least, most=most, below=below))
+
+
+def check_number(name, value, *, least=None, above=None, below=None, unit=None):
+    """Refuse what is no finite number in its range. NumPy's numbers are some, `True` is none.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was received.
+        least: smallest value allowed. Defaults to `None`.
+        above: bound that the value must exceed. Defaults to `None`.
+        below: bound that the value must stay under. Defaults to `None`.
+        unit: what it is measured in, for the message. Defaults to `None`.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: if it is no number or out of range.
+    """
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    return _in_range(
+        name, value, "a number", fits, least=least, above=above, below=below, unit=unit
+    )
+
+
+def check_choice(name, value, choices):
+    """Refuse what is not one of its choices. `1` is not `True`.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was received.
+        choices: the values allowed.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: if it is another one.
+    """
+    choices = tuple(choices)
+    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+    return value
+
+
+def _in_range(name, value, kind, fits, *, least=None, most=None, above=None, below=None, unit=None):
+    bounds = []
+    if least is not None:
+        bounds.append(f"at least {least}")
+        fits = fits and value >= least
+    if above is not None:
+        bounds.append(f"above {above}")
+        fits = fits and value > above
+    if most is not None:
+        bounds.append(f"at most {most}")
+        fits = fits and value <= most
+    if below is not None:
+        bounds.append(f"below {below}")
+        fits = fits and value < below
+    if not fits:
+        rule = ", ".join([kind, " and ".join(bounds)]) if bounds else kind
+        rule = f"{rule}, in {unit}" if unit else rule
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+    return value
