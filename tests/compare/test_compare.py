@@ -13,9 +13,12 @@ from helpers.runs import policy_as_before  # noqa: F401
 
 from mdl_tf import cli, compare, files, losses
 from mdl_tf.compare import Comparison, Entry, Folder, parse, runner, trial
+from mdl_tf.compare import comparison as comparison_module
+from mdl_tf.compare import folder as folder_module
 from mdl_tf.compare.comparison import choose_settings
 from mdl_tf.compare.spaces import SPACES, Choice, Range, changes, draws, space
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.config.setting import setting
 from mdl_tf.config.train_config import LOSSES
 from mdl_tf.runs import phases
 from mdl_tf.runs.data import read_data
@@ -491,6 +494,58 @@ def test_other_settings_or_data_are_another_comparison(small, features, tmp_path
         folder.keep(comparison)
         names.append(folder.path.name)
     assert names == ["compare-npz-none", "compare-npz-none-2", "compare-npz-none"]
+
+
+def test_a_folder_of_somebody_elses_is_no_comparison_and_is_not_removed(features, tmp_path, capsys):
+    """Also where its files have the names that a comparison begins with."""
+    for name in ("data.json", "raw.json", "left_out.csv"):
+        mine = tmp_path / name.split(".")[0]
+        mine.mkdir()
+        (mine / name).write_text("mine")
+        with pytest.raises(ConfigError, match="which is something else"):
+            Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, mine.name)
+        assert (mine / name).read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    folder = Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "empty")
+    with pytest.raises(RuntimeError), folder.alone():
+        raise RuntimeError
+    assert (tmp_path / "empty").is_dir(), "this process did not make it"
+
+
+def test_kept_trials_are_found_when_the_config_gains_a_field(small, counted, monkeypatch):
+    """As if a later version had a new field, and another default for an old one."""
+    comparison, folder = small("triplet,circle", 2, 1)
+    compare.compare(comparison, folder, report=quiet)
+    count = len(trained(counted))
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(TrainConfig):
+        monitor: str = setting("recall_at_1", "another default", choices=("map_at_r",))
+        head: str = setting("random", "a new field", choices=("auto", "random"), before="random")
+
+    monkeypatch.setattr(comparison_module, "TrainConfig", Later)
+    monkeypatch.setattr(folder_module, "TrainConfig", Later)
+    kept = json.loads((folder.path / "trials/triplet/search-000.json").read_text())
+    assert kept["config"]["version"] and "head" not in kept["config"]
+    config = Later(**config_of(comparison.config.data_dir).to_dict())
+    later = Comparison(config, comparison.entries, 2, 1)
+    folder = Folder.of(later, folder.path.parent, "one")
+    compare.compare(later, folder, report=quiet)
+    assert len(trained(counted)) == count
+    assert len(folder.results().trials) == 2 * 3
+
+
+def test_the_config_of_a_run_may_be_that_of_a_comparison(features, tmp_path):
+    """A run keeps the settings of its loss too; where they are the defaults they are no setting."""
+    from mdl_tf.runs.network import resolve
+
+    path = tmp_path / "config.json"
+    arguments = ["compare", "--config", str(path), "--losses", "triplet", "--search", "1"]
+    arguments += ["--seeds", "1", "--runs-dir", str(tmp_path), "--name", "one"]
+    path.write_text(resolve(config_of(features, epochs=1)).to_json())
+    assert cli.main(arguments) == 0
+    path.write_text(resolve(config_of(features, loss_args={"margin": 0.7})).to_json())
+    assert cli.main(arguments) == 2
 
 
 def test_data_that_changed_are_refused(tmp_path, counted):
