@@ -12,8 +12,8 @@ import numpy as np
 
 from mdl_tf.backbones import look_alikes, torch_file
 from mdl_tf.backbones.fitting import load_weights
-from mdl_tf.backbones.torch_file.messages import shown
 from mdl_tf.files import data_folder, replacing
+from mdl_tf.words import clean
 
 # Trained by Y. Xiong on ILSVRC 2012 with Caffe, ported by R. Cadene to PyTorch.
 URL = "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth"
@@ -89,7 +89,7 @@ def read(path):
             hint = "; save that alone" if isinstance(array, dict) else ""
             raise ValueError(
                 "`weights` must be a file of a state dict: names of layers and arrays of floats "
-                f"alone. Received: {path}, with the {what} {shown(name)!r}{hint}"
+                f"alone. Received: {path}, with the {what} {clean(name, 100)!r}{hint}"
             )
         is_norm = re.search(r"_bn\.\w+$", name)
         known[name] = array[0] if is_norm and array.ndim == 2 and len(array) == 1 else array
@@ -221,5 +221,5 @@ def _another_network(path, alike):
 
 
 def _some(names):
-    listed = ", ".join(shown(name) for name in names[:3])
+    listed = ", ".join(clean(name, 100) for name in names[:3])
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed
