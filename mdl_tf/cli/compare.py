@@ -51,7 +51,10 @@ def run(args):
         # Without validation classes the comparison itself is refused, not a monitor.
         if settings["validation"]:
             settings = {"monitor": MONITOR, **settings}
-    config = TrainConfig.from_dict(merged(args, settings))
+    settings = merged(args, settings)
+    if args.config:
+        settings["loss_args"] = _without_defaults(settings)
+    config = TrainConfig.from_dict(settings)
     comparison = Comparison(
         config, parse(args.losses), _count("search", args.search), _count("seeds", args.seeds)
     )
@@ -70,6 +73,15 @@ def run(args):
         return 130
     print(f"Report: {page}")
     return 0
+
+
+def _without_defaults(settings):
+    """The settings of the loss, none if they are its defaults, which a run writes down."""
+    with quiet():
+        from mdl_tf.runs.network import resolve
+
+    defaults = resolve(TrainConfig(loss=settings["loss"])).loss_args
+    return {} if settings["loss_args"] == defaults else settings["loss_args"]
 
 
 def _count(name, value):

@@ -60,9 +60,6 @@ def given(args):
             with contextlib.suppress(ValueError):
                 value = _READERS[field.type](value)
         settings[field.name] = value
-    if str(settings.get("weights")).lower() == "random":
-        # What a recipe or a config file has must be taken back somehow.
-        settings["weights"] = None
     return settings
 
 
@@ -70,7 +67,7 @@ def from_anywhere(settings):
     """Settings whose paths mean the same when the run goes on from another folder."""
     found = dict(settings)
     found["data_dir"] = absolute(settings.get("data_dir"))
-    if (settings.get("weights") or "").lower() != "imagenet":
+    if str(settings.get("weights")).lower() not in ("imagenet", "random"):
         found["weights"] = absolute(settings.get("weights"))
     return found
 

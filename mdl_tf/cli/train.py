@@ -38,8 +38,22 @@ def add_to(commands):
 
 def run(args):
     """Run the command."""
+    from mdl_tf.runs import Run
+
     settings = given(args)
-    run = _resumed(args, settings) if args.resume else _new(args, settings)
+    if args.resume:
+        _refuse_settings(args, settings)
+        run = Run.open(args.resume)
+    else:
+        run = _new(args, settings)
+    with run.alone("A run must be trained"):
+        if "epochs" in settings and args.resume:
+            run.extend(settings["epochs"])
+        return _train(run)
+
+
+def _train(run):
+    """Train the run, which no other process does now."""
     config = run.config
     print("Load TensorFlow ...", flush=True)
     with quiet():
@@ -48,13 +62,13 @@ def run(args):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
     try:
-        train.train(config, run)
+        train(config, run)
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with: mdl-tf train --resume {run.folder}", file=sys.stderr)
         return 130
     except Exception:
-        run.discard_if_empty()
-        if run.has_epochs:
+        run.discard_if_new()
+        if run.folder.exists() and run.has_epochs:
             print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
         raise
     if config.tensorboard:
@@ -64,23 +78,15 @@ def run(args):
     return 0
 
 
-def _resumed(args, settings):
-    """The run that goes on."""
-    from mdl_tf.runs import Run
-
-    others = [flag(name) for name in settings if name != "epochs"]
-    for name in ("config", "recipe", "smoke", "name"):
-        others += [flag(name)] * bool(getattr(args, name))
-    if others:
+def _refuse_settings(args, settings):
+    """All settings of a run that goes on are known, but how long it is."""
+    refused = [flag(name) for name in settings if name != "epochs"]
+    refused += [flag(name) for name in ("config", "recipe", "smoke", "name") if getattr(args, name)]
+    if refused:
         raise ConfigError(
             "`--resume` takes all settings but --epochs from the run. "
-            f"Received as well: {', '.join(others)}"
+            f"Received as well: {', '.join(refused)}"
         )
-    run = Run.open(args.resume)
-    run.remove_unfinished()
-    if "epochs" in settings:
-        run.extend(settings["epochs"])
-    return run
 
 
 def _new(args, settings):

@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 
+from mdl_tf.metrics.columns import table
 from mdl_tf.pictures import plots
-from mdl_tf.runs.evaluate import BATCH
 from mdl_tf.progress import duration
 from mdl_tf.recipes.tables import published, wrapped
-from mdl_tf.metrics.columns import table
+from mdl_tf.runs.data import BATCH
 from mdl_tf.runs.keeping import read_state
 
 REPORT = "report.txt"
