@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import keras
@@ -12,7 +11,7 @@ import numpy as np
 
 from mdl_tf.backbones import look_alikes, torch_file
 from mdl_tf.backbones.fitting import load_weights
-from mdl_tf.files import data_folder, replacing
+from mdl_tf.files import data_folder, replacing, temporary_folder
 from mdl_tf.words import clean
 
 # Trained by Y. Xiong on ILSVRC 2012 with Caffe, ported by R. Cadene to PyTorch.
@@ -183,15 +182,14 @@ def _fetch(folder):
             )
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Apart until it is whole: another process may want it too, and Keras writes it in place.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as apart:
+        with temporary_folder(folder, path.name) as apart:
             fetched = keras.utils.get_file(
                 path.name,
                 URL,
                 file_hash=SHA256,
                 hash_algorithm="sha256",
-                cache_dir=apart,
+                cache_dir=str(apart),
                 cache_subdir="",
             )
             os.replace(fetched, path)
