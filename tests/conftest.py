@@ -36,9 +36,7 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=place)
     everything = config.getoption("--all")
     closed = {
-        mark
-        for mark, option in LANES.items()
-        if not (everything or config.getoption(option))
+        mark for mark, option in LANES.items() if not (everything or config.getoption(option))
     }
     left_out = [item for item in items if closed & {mark.name for mark in item.iter_markers()}]
     if left_out:
