@@ -79,7 +79,7 @@ def finished(tmp_path_factory):
     return run, results, "\n".join(lines)
 
 
-def test_each_fold_has_classes_and_a_seed_of_its_own_rows(finished):
+def test_each_fold_has_classes_and_a_seed_of_its_own(finished):
     run, _, _ = finished
     kept = [json.loads((run.folder / f"fold-{i}/classes.json").read_text()) for i in (1, 2)]
     assert [fold["validation"] for fold in kept] == [["0", "1", "2"], ["3", "4"]]
