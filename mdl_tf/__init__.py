@@ -35,7 +35,7 @@ Importing this package loads neither TensorFlow nor scikit-learn; its parts load
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -1,9 +1,11 @@
-"""Where files are kept that serve again, and how a file is written: whole or not at all, and by one
+"""Where files are kept that serve again, and how they are written: whole or not at all, and by one
 process at a time."""
 
 import contextlib
 import os
-import tempfile
+import secrets
+import shutil
+import stat
 from pathlib import Path
 
 try:
@@ -13,6 +15,7 @@ except ImportError:  # Windows
 
 # In the root of a data set that was generated to stand in for a real one.
 STAND_IN = "stand_in.json"
+_UNFINISHED = ".unfinished-"
 
 
 def data_folder(data_dir=None):
@@ -22,10 +25,11 @@ def data_folder(data_dir=None):
 
 
 @contextlib.contextmanager
-def replacing(path, prefix=".unfinished-"):
+def replacing(path, prefix=_UNFINISHED):
     """A temporary path that becomes the file `path` when the block ends without an error.
 
-    Renamed when complete: a kill, or a second process, never leaves half a file.
+    Renamed when complete: a kill, or a second process, never leaves half a file. Its mode is what
+    `open(path, "w")` would have left: that of the file that is replaced, else by the umask.
 
     Args:
         path: of the file; its folder is made.
@@ -37,32 +41,84 @@ def replacing(path, prefix=".unfinished-"):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two suffixes, since Keras insists on `.weights.h5`.
-    suffix = "".join(path.suffixes[-2:])
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
-    os.close(descriptor)
+    name = f"{prefix}{secrets.token_hex(8)}{''.join(path.suffixes[-2:])}"
+    temporary = path.with_name(name)
+    # By `open` and not by `tempfile`, whose files nobody else may read.
+    open(temporary, "xb").close()
     try:
-        yield Path(temporary)
-        os.chmod(temporary, 0o644)
+        yield temporary
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def locked(path, in_use):
-    """Keep other processes from the same block; nothing is done where there are no locks.
+def temporary_folder(folder, name):
+    """A hidden folder inside of `folder`, removed when the block ends unless it has been renamed.
+
+    What a kill has left is removed the next time. Without file locks it stays, as it cannot be told
+    from what another process is writing.
 
     Args:
-        path: of the file that is locked; it is made if it is not there.
-        in_use: the exception that is raised if another process has it.
+        folder: where to make it; made if it is missing.
+        name: of what is written, by which what is left is found again.
+
+    Raises:
+        OSError: if the folder cannot be written.
     """
-    with contextlib.ExitStack() as stack:
-        if fcntl:
-            file = stack.enter_context(open(path, "ab"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise in_use from None
-            except OSError:
-                pass  # a file system that has no locks
-        yield
+    folder, token = Path(folder), secrets.token_hex(8)
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = f"{_UNFINISHED}{name}-"
+    for leftover in [path for path in folder.iterdir() if path.name.startswith(begin)]:
+        with contextlib.suppress(OSError, _InUse), locked(leftover, _InUse()) as is_locked:
+            if is_locked:
+                shutil.rmtree(leftover, ignore_errors=True)
+    temporary = folder / f"{_UNFINISHED}{token}"
+    temporary.mkdir()
+    try:
+        with locked(temporary):
+            # Only now, as another process could have taken it for a leftover.
+            temporary = temporary.rename(folder / f"{begin}{token}")
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _InUse(Exception):
+    """Another process has the lock."""
+
+
+@contextlib.contextmanager
+def locked(path, in_use=None):
+    """Hold an exclusive lock while the block runs; a no-op on systems without file locks.
+
+    Such are Windows and some network file systems: there two processes can be in the block at once.
+
+    Args:
+        path: of the file that is locked, made if it is missing, or of a folder.
+        in_use: the exception to raise if another process has the lock. Defaults to `None`: wait.
+
+    Yields:
+        Whether there is a lock.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
+    if fcntl is None:
+        yield False
+        return
+    flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        is_locked = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if in_use else 0))
+        except BlockingIOError:
+            raise in_use from None
+        except OSError:  # a file system that has no locks
+            is_locked = False
+        yield is_locked
+    finally:
+        os.close(descriptor)

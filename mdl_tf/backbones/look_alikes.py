@@ -4,7 +4,7 @@ import os
 import re
 import zlib
 
-from mdl_tf.backbones.torch_file.messages import shown
+from mdl_tf.words import clean
 
 MXNET = "MXNet's Inception-BN, whose pools round down or are padded, and whose means are others"
 SLIM = (
@@ -38,7 +38,7 @@ def of_names(names):
     for name in names:
         for pattern, network in _NAMES:
             if re.match(pattern, name):
-                return f"{network} (it has {shown(name)})"
+                return f"{network} (it has {clean(name, 100)})"
     return None
 
 

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import keras
@@ -12,8 +11,8 @@ import numpy as np
 
 from mdl_tf.backbones import look_alikes, torch_file
 from mdl_tf.backbones.fitting import load_weights
-from mdl_tf.backbones.torch_file.messages import shown
-from mdl_tf.files import data_folder, replacing
+from mdl_tf.files import data_folder, replacing, temporary_folder
+from mdl_tf.words import clean
 
 # Trained by Y. Xiong on ILSVRC 2012 with Caffe, ported by R. Cadene to PyTorch.
 URL = "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth"
@@ -89,7 +88,7 @@ def read(path):
             hint = "; save that alone" if isinstance(array, dict) else ""
             raise ValueError(
                 "`weights` must be a file of a state dict: names of layers and arrays of floats "
-                f"alone. Received: {path}, with the {what} {shown(name)!r}{hint}"
+                f"alone. Received: {path}, with the {what} {clean(name, 100)!r}{hint}"
             )
         is_norm = re.search(r"_bn\.\w+$", name)
         known[name] = array[0] if is_norm and array.ndim == 2 and len(array) == 1 else array
@@ -183,15 +182,14 @@ def _fetch(folder):
             )
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Apart until it is whole: another process may want it too, and Keras writes it in place.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as apart:
+        with temporary_folder(folder, path.name) as apart:
             fetched = keras.utils.get_file(
                 path.name,
                 URL,
                 file_hash=SHA256,
                 hash_algorithm="sha256",
-                cache_dir=apart,
+                cache_dir=str(apart),
                 cache_subdir="",
             )
             os.replace(fetched, path)
@@ -221,5 +219,5 @@ def _another_network(path, alike):
 
 
 def _some(names):
-    listed = ", ".join(shown(name) for name in names[:3])
+    listed = ", ".join(clean(name, 100) for name in names[:3])
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed

@@ -102,10 +102,10 @@ def _show(args):
     if not output.endswith(".png"):
         raise ConfigError(f"`output` must end in .png. Received: output={output}")
     collection = _read(args)
-    from mdl_tf.pictures import contact_sheet as browse
+    from mdl_tf.pictures import contact_sheet
 
     try:
-        browse.contact_sheet(collection).savefig(output, dpi=150)
+        contact_sheet(collection).savefig(output, dpi=150)
     except OSError as error:
         raise ConfigError(f"`output` must be writable. Received: {error}") from error
     print(f"Contact sheet: {output}")

@@ -29,7 +29,10 @@ def add_to(commands):
         help="which classes [test; all with --dataset folder, csv or npz]",
     )
     evaluate.add_argument(
-        "--clustering", action=argparse.BooleanOptionalAction, default=True, help="NMI and F1"
+        "--clustering",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="NMI and F1, by k-means with as many clusters as classes [as in the run]",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -42,10 +45,10 @@ def run(args):
         TrainConfig.check("dataset", args.dataset)
     run = Run.open(args.run)
     with quiet():
-        from mdl_tf.metrics import columns as report
-        from mdl_tf.runs import evaluate as evaluation
+        from mdl_tf.metrics import columns
+        from mdl_tf.runs import evaluate_run
 
-    measured = evaluation.evaluate_run(
+    measured = evaluate_run(
         run,
         dataset=args.dataset,
         data_dir=absolute(args.data_dir),
@@ -63,5 +66,5 @@ def run(args):
             f"{measured['dataset']} {measured['split']}: {measured['images']:,} images of "
             f"{measured['classes']:,} classes"
         )
-        print(report.table({run.folder.name: measured}))
+        print(columns.table({run.folder.name: measured}))
     return 0

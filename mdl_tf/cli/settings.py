@@ -41,7 +41,7 @@ def _add_setting(group, field, defaults):
         group.add_argument(flag(field.name), default=None, metavar=metavar, help=text)
 
 
-def given(args):
+def read_flags(args):
     """The settings given as flags, as the types of their fields where the text is one.
 
     Args:
@@ -60,27 +60,24 @@ def given(args):
             with contextlib.suppress(ValueError):
                 value = _READERS[field.type](value)
         settings[field.name] = value
-    if str(settings.get("weights")).lower() == "random":
-        # What a recipe or a config file has must be taken back somehow.
-        settings["weights"] = None
     return settings
 
 
-def from_anywhere(settings):
+def make_paths_absolute(settings):
     """Settings whose paths mean the same when the run goes on from another folder."""
-    found = dict(settings)
-    found["data_dir"] = absolute(settings.get("data_dir"))
-    if (settings.get("weights") or "").lower() != "imagenet":
-        found["weights"] = absolute(settings.get("weights"))
-    return found
+    settings = dict(settings)
+    settings["data_dir"] = absolute(settings.get("data_dir"))
+    if str(settings.get("weights")).lower() not in ("imagenet", "random"):
+        settings["weights"] = absolute(settings.get("weights"))
+    return settings
 
 
-def merged(args, settings):
+def merge_settings(args, settings):
     """The settings of `--config` with the given ones above them; paths are absolute.
 
     Args:
         args: what the parser found, with `config`.
-        settings: what `given` returned.
+        settings: what `read_flags` returned.
 
     Raises:
         ConfigError: for a file that is no config, or data without a name of the data set.
@@ -92,7 +89,7 @@ def merged(args, settings):
             "`dataset` must say what is in --data-dir, such as --dataset folder. "
             f"Received: data_dir={settings['data_dir']!r} alone"
         )
-    return from_anywhere(settings)
+    return make_paths_absolute(settings)
 
 
 def refuse_missing(config):

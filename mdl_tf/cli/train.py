@@ -5,7 +5,13 @@ import sys
 
 from mdl_tf.cli.common import flag, quiet
 from mdl_tf.cli.recipes import announcement
-from mdl_tf.cli.settings import add_settings, from_anywhere, given, merged, refuse_missing
+from mdl_tf.cli.settings import (
+    add_settings,
+    make_paths_absolute,
+    merge_settings,
+    read_flags,
+    refuse_missing,
+)
 from mdl_tf.config import ConfigError, TrainConfig
 
 
@@ -38,8 +44,22 @@ def add_to(commands):
 
 def run(args):
     """Run the command."""
-    settings = given(args)
-    run = _resumed(args, settings) if args.resume else _new(args, settings)
+    from mdl_tf.runs import Run
+
+    settings = read_flags(args)
+    if args.resume:
+        _refuse_settings(args, settings)
+        run = Run.open(args.resume)
+    else:
+        run = _new(args, settings)
+    with run.alone("A run must be trained"):
+        if "epochs" in settings and args.resume:
+            run.extend(settings["epochs"])
+        return _train(run)
+
+
+def _train(run):
+    """Train the run, which no other process does now."""
     config = run.config
     print("Load TensorFlow ...", flush=True)
     with quiet():
@@ -48,13 +68,13 @@ def run(args):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
     try:
-        train.train(config, run)
+        train(config, run)
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with: mdl-tf train --resume {run.folder}", file=sys.stderr)
         return 130
     except Exception:
-        run.discard_if_empty()
-        if run.has_epochs:
+        run.discard_if_new()
+        if run.folder.exists() and run.has_epochs:
             print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
         raise
     if config.tensorboard:
@@ -64,23 +84,15 @@ def run(args):
     return 0
 
 
-def _resumed(args, settings):
-    """The run that goes on."""
-    from mdl_tf.runs import Run
-
-    others = [flag(name) for name in settings if name != "epochs"]
-    for name in ("config", "recipe", "smoke", "name"):
-        others += [flag(name)] * bool(getattr(args, name))
-    if others:
+def _refuse_settings(args, settings):
+    """All settings of a run that goes on are known, but how long it is."""
+    refused = [flag(name) for name in settings if name != "epochs"]
+    refused += [flag(name) for name in ("config", "recipe", "smoke", "name") if getattr(args, name)]
+    if refused:
         raise ConfigError(
             "`--resume` takes all settings but --epochs from the run. "
-            f"Received as well: {', '.join(others)}"
+            f"Received as well: {', '.join(refused)}"
         )
-    run = Run.open(args.resume)
-    run.remove_unfinished()
-    if "epochs" in settings:
-        run.extend(settings["epochs"])
-    return run
 
 
 def _new(args, settings):
@@ -91,7 +103,7 @@ def _new(args, settings):
     if args.recipe or args.smoke:
         config, record = _with_recipe(args, settings)
     else:
-        config = TrainConfig.from_dict(merged(args, settings))
+        config = TrainConfig.from_dict(merge_settings(args, settings))
     refuse_missing(config)
     return Run.create(config, args.runs_dir, args.name, recipe=record)
 
@@ -109,14 +121,14 @@ def _with_recipe(args, settings):
             "`--recipe` and `--config` both say all settings; give one of them. "
             f"Received: --recipe {args.recipe} --config {args.config}"
         )
-    others = [flag(name) for name in ("dataset", "data_dir", "weights") if name in settings]
-    if args.smoke and others:
+    unused = [flag(name) for name in ("dataset", "data_dir", "weights") if name in settings]
+    if args.smoke and unused:
         raise ConfigError(
             "`--smoke` has a generated data set and random weights. "
-            f"Received as well: {', '.join(others)}"
+            f"Received as well: {', '.join(unused)}"
         )
     recipe = recipes.load(args.recipe)
-    changes = {k: v for k, v in from_anywhere(settings).items() if k in settings}
+    changes = {k: v for k, v in make_paths_absolute(settings).items() if k in settings}
     if args.smoke:
         # Refused, if it is, before anything is written.
         recipe.smoke(None, **changes)

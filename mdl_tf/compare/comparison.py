@@ -1,8 +1,9 @@
 """What a comparison is: losses, and all that they have in common. Loads nothing heavy."""
 
 import dataclasses
+from typing import NamedTuple
 
-from mdl_tf.compare.entries import parse
+from mdl_tf.compare.entries import Entry, parse
 from mdl_tf.compare.spaces import changes, draws
 from mdl_tf.config import ConfigError, TrainConfig
 
@@ -17,6 +18,16 @@ NOT_SHARED = {
 }
 # Validation decides between settings, which a few classes could not.
 VALIDATION, MONITOR = 0.25, "map_at_r"
+
+
+class PlannedTrial(NamedTuple):
+    """One run of a comparison, done or not."""
+
+    entry: Entry
+    phase: str  # "search", or "final"
+    number: int  # of the draw, or the seed
+    settings: dict  # what is drawn or chosen for the loss
+    config: TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,31 +98,82 @@ class Comparison:
         fields["learning_rate_factors"] = {**shared, **fields["learning_rate_factors"]}
         return dataclasses.replace(self.config, **fields, seed=seed)
 
+    def plan_search(self, entry):
+        """The search of an entry.
+
+        Args:
+            entry: an `Entry`.
+
+        Returns:
+            A list of `PlannedTrial`s, draw by draw; empty where one draw, that of the defaults,
+            would decide nothing.
+        """
+        if self.search < 2:
+            return []
+        return [
+            self._plan(entry, "search", number, settings, self.config.seed)
+            for number, settings in enumerate(self.drawn(entry))
+        ]
+
+    def plan_final(self, entry, settings):
+        """The final runs of an entry.
+
+        Args:
+            entry: an `Entry`.
+            settings: those of its best draw, or `None` if none was chosen.
+
+        Returns:
+            A list of `PlannedTrial`s, seed by seed; empty without settings.
+        """
+        if settings is None:
+            return []
+        return [self._plan(entry, "final", seed, settings, seed) for seed in self.final_seeds]
+
+    def _plan(self, entry, phase, number, settings, seed):
+        # TensorFlow.
+        from mdl_tf.runs.network import resolve
+
+        config = resolve(self.run_config(entry, settings, seed))
+        return PlannedTrial(entry, phase, number, settings, config)
+
     @property
     def final_seeds(self):
         """Seeds of the final runs: fresh ones, that of the search is not among them."""
         return tuple((self.config.seed + i) % 2**32 for i in range(1, self.seeds + 1))
 
     def to_dict(self):
+        """A dict for JSON, with the version that wrote it."""
         return {
             "losses": [entry.label for entry in self.entries],
             "search": self.search,
             "seeds": self.seeds,
-            "config": self.config.to_dict(),
+            "config": self.config.to_kept(),
         }
 
     @classmethod
     def from_dict(cls, settings):
-        """A comparison from what `to_dict` gave."""
-        return cls(
-            TrainConfig.from_dict(settings["config"]),
-            parse(",".join(settings["losses"])),
-            settings["search"],
-            settings["seeds"],
-        )
+        """A comparison from what `to_dict` gave, in this version or an earlier one."""
+        config = TrainConfig.from_kept(settings["config"])
+        # What all runs share has the default loss, of which a comparison says nothing.
+        config = dataclasses.replace(config, loss_args={})
+        entries = parse(",".join(settings["losses"]))
+        return cls(config, entries, settings["search"], settings["seeds"])
 
 
-def chosen(comparison, entry, searched):
+def best_draw(searched):
+    """The trial of a search with the best validation, the earlier of two equal ones.
+
+    Args:
+        searched: trials, in the order of their draws.
+
+    Returns:
+        One of them, or `None` if all failed or there are none.
+    """
+    succeeded = [trial for trial in searched if trial["failed"] is None]
+    return max(succeeded, key=lambda trial: trial["value"], default=None)
+
+
+def choose_settings(comparison, entry, searched):
     """The settings of an entry with the best validation, once its search is over.
 
     Args:
@@ -126,7 +188,5 @@ def chosen(comparison, entry, searched):
         return comparison.drawn(entry)[0]
     if None in searched:
         return None
-    # The earlier of two equal ones: the defaults, if they are among them.
-    done = [trial for trial in searched if trial["failed"] is None]
-    best = max(done, key=lambda trial: trial["value"], default=None)
+    best = best_draw(searched)
     return best and best["settings"]

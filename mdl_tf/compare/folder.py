@@ -2,25 +2,38 @@
 
 A run is known by what it was run with: found again if all its settings are the same, whatever else
 has changed about the comparison. So more losses, draws or seeds may be asked for later, and what is
-done already is not done again. Whatever kills the process, a file is old or new.
+done already is not done again.
 """
 
 import contextlib
 import re
 from pathlib import Path
+from typing import NamedTuple
 
-from mdl_tf.compare.comparison import Comparison, chosen
+from mdl_tf.compare.comparison import Comparison, choose_settings
 from mdl_tf.compare.results import Results
-from mdl_tf.config import ConfigError
-from mdl_tf.files import locked, replacing
-from mdl_tf.runs import Run
+from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.runs.store import LOCK, UNFINISHED, Store
 
 SETTINGS = "compare.json"
-_LOCK = ".lock"
-_BEGUN_WITH = {SETTINGS, "data.json", "raw.json", "left_out.csv", _LOCK}  # without any run
+# What this library writes before the first run.
+_BEGINNING = {SETTINGS, "data.json", "raw.json", "left_out.csv", LOCK}
 
 
-class Folder:
+class Standing(NamedTuple):
+    """How far an entry is: pairs of a `PlannedTrial` and its trial, `None` if it is not done."""
+
+    search: list
+    settings: dict | None  # of the final runs, once the search is over
+    final: list
+
+    @property
+    def trials(self):
+        """All trials that are done."""
+        return [trial for _, trial in (*self.search, *self.final) if trial is not None]
+
+
+class Folder(Store):
     """A comparison's folder: `compare.json`, `trials/LOSS/search-003.json` and so on.
 
     Args:
@@ -28,7 +41,9 @@ class Folder:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        super().__init__(path)
+        self.path = self.folder
+        self._is_new = False  # made by this process, and no run is kept yet
 
     @classmethod
     def of(cls, comparison, runs_dir="runs", name=None):
@@ -49,21 +64,16 @@ class Folder:
         while True:
             suffix = f"-{number}" if number > 1 else ""
             folder = cls(Path(runs_dir) / (name or default + suffix))
-            differs = folder._differs(config)
-            if differs is None:
+            difference = folder._difference(config)
+            if difference is None:
                 break
             if name:
                 raise ConfigError(
                     f"`name` must be new, or that of a comparison with the same settings, which "
-                    f"goes on. Received: name={name!r}, {differs}"
+                    f"goes on. Received: name={name!r}, {difference}"
                 )
             number += 1
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"`runs_dir` must be a folder that can be written. Received: {error}"
-            ) from error
+        folder._make()
         return folder
 
     @classmethod
@@ -78,36 +88,42 @@ class Folder:
             raise ConfigError(f"It must be a folder with a {SETTINGS}. Received: {path}")
         return folder
 
+    def _make(self):
+        try:
+            self.path.mkdir(parents=True)
+            self._is_new = True
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise ConfigError(
+                f"`runs_dir` must be a folder that can be written. Received: {error}"
+            ) from error
+
     @contextlib.contextmanager
     def alone(self):
         """While the block runs, no other process may run this comparison.
 
-        Two would do the same runs. When the block fails, a folder without any run is removed.
+        When the block fails, a folder that this process made is removed again, if no run is in it.
 
         Raises:
             ConfigError: if another process is at it.
         """
-        # An earlier one that failed at once has taken it away.
-        self.path.mkdir(parents=True, exist_ok=True)
-        in_use = ConfigError(
-            "A comparison must be run by one process at a time. Received: "
-            f"{self.path}, where another one is at work"
-        )
-        with locked(self.path / _LOCK, in_use):
+        # One that failed at once has been taken away.
+        self._make()
+        with super().alone("A comparison must be run"):
             try:
                 yield
             except BaseException:
-                self._discard_if_empty()
+                self._discard_if_new()
                 raise
 
-    def _discard_if_empty(self):
-        if self._is_empty():
-            for path in self.path.iterdir():
-                path.unlink()
-            self.path.rmdir()
-
-    def _is_empty(self):
-        return {path.name for path in self.path.iterdir()} <= _BEGUN_WITH
+    def _discard_if_new(self):
+        if self._is_new and {path.name for path in self.path.iterdir()} <= _BEGINNING:
+            for name in _BEGINNING:
+                (self.path / name).unlink(missing_ok=True)
+            # Somebody may have put a file into it just now.
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def keep(self, comparison):
         """Keep what is compared, once it is known that it can be."""
@@ -117,34 +133,52 @@ class Folder:
     def comparison(self):
         return Comparison.from_dict(self.read_json(SETTINGS))
 
-    def _differs(self, config):
+    def _difference(self, config):
         """What keeps the folder from being that of a comparison with this config, or `None`."""
         if not self.path.exists():
             return None
         if not self.path.is_dir():
             return "which is a file"
-        kept = self.read_json(SETTINGS)
-        if kept is None:
-            return None if self._is_empty() else "which is something else"
-        kept, wanted = kept["config"], config.to_dict()
-        others = [f"{k}={kept.get(k)!r}" for k in wanted if kept.get(k) != wanted[k]]
-        return f"which has {', '.join(others)}" if others else None
+        if self.read_json(SETTINGS) is None:
+            # A lock, and what a kill has left, are no reason: they are of a comparison.
+            names = {path.name for path in self.path.iterdir()} - {LOCK}
+            names = {name for name in names if not name.startswith(UNFINISHED)}
+            return "which is something else" if names else None
+        kept, wanted = self.comparison.config.to_dict(), config.to_dict()
+        changed = [f"{name}={kept[name]!r}" for name in wanted if kept[name] != wanted[name]]
+        return f"which has {', '.join(changed)}" if changed else None
 
-    def trial(self, entry, phase, number, config):
+    def read_trial(self, planned):
         """A run that is done, or `None`.
 
         Args:
-            entry: its `Entry`.
-            phase: `"search"` or `"final"`.
-            number: of the draw, or the seed.
-            config: the `TrainConfig` that it must have had.
+            planned: a `PlannedTrial`.
         """
-        found = self.read_json(_file(entry.slug, phase, number))
-        return found if found and found["config"] == config.to_dict() else None
+        trial = self.read_json(_file(planned))
+        if trial is None or TrainConfig.from_kept(trial["config"]) != planned.config:
+            return None
+        return trial
 
-    def keep_trial(self, trial, slug):
-        """Keep a run that is done, as `Results` describes it."""
-        self.write_json(_file(slug, trial["phase"], trial["number"]), trial)
+    def keep_trial(self, planned, record):
+        """Keep a run that is done.
+
+        Args:
+            planned: a `PlannedTrial`.
+            record: what `Results` says of a trial, but for what is planned.
+
+        Returns:
+            The trial.
+        """
+        trial = {
+            "label": planned.entry.label,
+            "phase": planned.phase,
+            "number": planned.number,
+            "config": planned.config.to_kept(),
+            "settings": planned.settings,
+            **record,
+        }
+        self.write_json(_file(planned), trial)
+        return trial
 
     def keep_model(self, slug, save):
         """Keep a model of an entry as `models/LOSS.keras`.
@@ -153,7 +187,7 @@ class Folder:
             slug: of the entry.
             save: a function of a path that writes it.
         """
-        with replacing(self.path / "models" / f"{slug}.keras") as path:
+        with self.writing(f"models/{slug}.keras") as path:
             save(path)
 
     def keep_picture(self, name, pixels):
@@ -165,50 +199,47 @@ class Folder:
         """
         from PIL import Image
 
-        with replacing(self.path / "pictures" / name) as path:
+        with self.writing(f"pictures/{name}") as path:
             Image.fromarray(pixels).save(path, optimize=True)
         return name
+
+    def standing(self, comparison, entry):
+        """How far an entry of a comparison is.
+
+        Args:
+            comparison: a `Comparison`.
+            entry: one of its entries.
+
+        Returns:
+            A `Standing`.
+        """
+        search = [(planned, self.read_trial(planned)) for planned in comparison.plan_search(entry)]
+        settings = choose_settings(comparison, entry, [trial for _, trial in search])
+        planned_final = comparison.plan_final(entry, settings)
+        final = [(planned, self.read_trial(planned)) for planned in planned_final]
+        return Standing(search, settings, final)
 
     def results(self):
         """All that is known, as the report reads it; runs that no longer belong are left out."""
         comparison = self.comparison
-        trials = []
-        for entry in comparison.entries:
-            drawn = comparison.drawn(entry)
-            configs = [comparison.run_config(entry, s, comparison.config.seed) for s in drawn]
-            found = [self.trial(entry, "search", i, c) for i, c in enumerate(configs)]
-            # The defaults alone are no search, whatever an earlier one has left.
-            found = found if comparison.search > 1 else []
-            trials += found
-            settings = chosen(comparison, entry, found)
-            for seed in comparison.final_seeds if settings else ():
-                config = comparison.run_config(entry, settings, seed)
-                trials.append(self.trial(entry, "final", seed, config))
-        facts = self.read_json("data.json", {})
+        standings = [self.standing(comparison, entry) for entry in comparison.entries]
+        untrained = {
+            seed: self.read_json(f"untrained/seed-{seed}.json") for seed in comparison.final_seeds
+        }
         return Results(
             name=self.path.name,
             labels=tuple(entry.label for entry in comparison.entries),
             search=comparison.search,
             seeds=comparison.final_seeds,
             config=comparison.config.to_dict(),
-            data=facts,
+            data=self.read_json("data.json", {}),
             raw=self.read_json("raw.json"),
-            untrained={
-                seed: found
-                for seed in comparison.final_seeds
-                if (found := self.read_json(f"untrained/seed-{seed}.json")) is not None
-            },
-            trials=tuple(trial for trial in trials if trial),
+            untrained={seed: row for seed, row in untrained.items() if row is not None},
+            trials=tuple(trial for standing in standings for trial in standing.trials),
         )
 
-    def write_json(self, name, value):
-        Run(self.path).write_json(name, value)
 
-    def read_json(self, name, default=None):
-        return Run(self.path).read_json(name, default)
-
-
-def changed_data(kept, found):
+def describe_changed_data(kept, found):
     """The message for a data set that is not the one with which a comparison began."""
     return (
         "The data set must be the one that the comparison began with, or its runs could not be "
@@ -216,6 +247,7 @@ def changed_data(kept, found):
     )
 
 
-def _file(slug, phase, number):
-    name = f"search-{number:03d}" if phase == "search" else f"seed-{number}"
-    return f"trials/{slug}/{name}.json"
+def _file(planned):
+    number = planned.number
+    name = f"search-{number:03d}" if planned.phase == "search" else f"seed-{number}"
+    return f"trials/{planned.entry.slug}/{name}.json"

@@ -4,42 +4,12 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import NamedTuple
 
-from mdl_tf import datasets
 from mdl_tf.compare.spaces import check_held
 from mdl_tf.config import ConfigError
-from mdl_tf.runs import Run
-from mdl_tf.runs import data as run_data
-from mdl_tf.runs.evaluate import raw_pixels
+from mdl_tf.runs.data import ordered_stream, training_stream
+from mdl_tf.runs.measure import measure_raw
 from mdl_tf.runs.network import build_loss, build_model, build_training_model
-
-
-class Data(NamedTuple):
-    """The data set of a comparison."""
-
-    train: datasets.ImageSet
-    validation: run_data.Validation
-    test: datasets.ImageSet
-
-
-def load(comparison, folder, report=print):
-    """The data set, split; what is left out of it is listed in the folder.
-
-    Args:
-        comparison: a `Comparison`.
-        folder: its `Folder`.
-        report: a function that prints a line. Defaults to `print`.
-
-    Returns:
-        A `Data`.
-
-    Raises:
-        ConfigError, ValueError: if the data are not there, or do not fit the config.
-    """
-    config = comparison.config
-    train, validation, test = run_data.load(config, Run(folder.path), report)
-    return Data(train, run_data.validated(validation, config), test)
 
 
 def check(comparison, data):
@@ -54,13 +24,14 @@ def check(comparison, data):
     """
     config = comparison.config
     # Decoded here with its progress, if it is to be kept: the runs find it done.
-    run_data.training_stream(data.train, config)
+    training_stream(data.train, config)
+    ordered_stream(data.validation, config)
     for entry in comparison.entries:
         check_held(entry)
         for settings in comparison.drawn(entry):
             build_loss(comparison.run_config(entry, settings, config.seed), data.train.num_classes)
     # Factors of learning rates are refused where a model is compiled: the defaults have fewer.
-    embedder = build_model(config, feature_size=feature_size(data))
+    embedder = build_model(config, data.feature_size)
     for entry in comparison.entries:
         for settings in comparison.drawn(entry)[:2]:
             one = comparison.run_config(entry, settings, config.seed)
@@ -70,12 +41,7 @@ def check(comparison, data):
                 raise ConfigError(f"`losses`: {entry.label} cannot be trained: {error}") from error
 
 
-def feature_size(data):
-    """F of a data set of features, `None` for images."""
-    return None if data.train.features is None else data.train.features.shape[1]
-
-
-def facts(data):
+def describe_data(data):
     """Sizes of the three parts, for the report, and a digest that tells whether they are the same.
 
     Args:
@@ -84,12 +50,12 @@ def facts(data):
     Returns:
         A dict for JSON.
     """
-    sets = {"train": data.train, "validation": data.validation.image_set, "test": data.test}
     counts = {
-        name: {"images": len(part), "classes": part.num_classes} for name, part in sets.items()
+        name: {"images": len(part), "classes": part.num_classes}
+        for name, part in data.sides.items()
     }
     digest = hashlib.sha256()
-    for part in sets.values():
+    for part in data.sides.values():
         for content in _contents(part):
             digest.update(content)
     name = data.test.name.removesuffix(" test")
@@ -108,11 +74,11 @@ def _contents(image_set):
         yield f"{path.parent.name}/{path.name} {path.stat().st_size}".encode()
 
 
-def raw(comparison, data):
+def measure_without_network(comparison, data):
     """Metrics of the test without a network: of small grey images, or of the features.
 
     Args:
         comparison: a `Comparison`.
         data: its `Data`.
     """
-    return raw_pixels(data.test, comparison.config.dataset, io.StringIO())
+    return measure_raw(data.test, comparison.config.dataset, io.StringIO())

@@ -5,12 +5,11 @@ import logging
 import time
 
 from mdl_tf.compare import prepare, trial
-from mdl_tf.compare.comparison import chosen
-from mdl_tf.compare.folder import SETTINGS, changed_data
+from mdl_tf.compare.folder import SETTINGS, describe_changed_data
 from mdl_tf.config import ConfigError
 from mdl_tf.pictures.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
-from mdl_tf.runs.training import make_repeatable
+from mdl_tf.runs.data import describe_data, read_data
 
 _QUERIES, _NEIGHBORS = 6, 6  # of the pictures
 
@@ -31,27 +30,31 @@ class Runner:
     def __init__(self, comparison, folder, report, stream=None):
         self._comparison, self._folder = comparison, folder
         self._report, self._stream = report, stream
-        if comparison.config.repeatable:
-            make_repeatable()
-        self._data = prepare.load(comparison, folder, report)
+        self._data = read_data(comparison.config)
+        describe_data(self._data, report)
         prepare.check(comparison, self._data)
-        self._keep_facts()
-        self._tell_what_is_left_out()
-        folder.keep(comparison)
+        self._keep_beginning()
         self._steps = comparison.config.epochs * comparison.config.steps_per_epoch
         # One draw, that of the defaults, would decide nothing.
         searched = comparison.search if comparison.search > 1 else 0
         self._planned = {entry.label: searched + comparison.seeds for entry in comparison.entries}
         self._spent = {entry.label: [] for entry in comparison.entries}
-        self._machine = trial.machine()
+        self._machine = trial.describe_machine()
 
-    def _keep_facts(self):
-        facts, kept = prepare.facts(self._data), self._folder.read_json("data.json")
+    def _keep_beginning(self):
+        """Write what is compared on what, unless the data are not those of an earlier time."""
+        facts = prepare.describe_data(self._data)
+        kept = self._folder.read_json("data.json")
         if kept not in (None, facts):
-            raise ConfigError(changed_data(kept, facts))
+            raise ConfigError(describe_changed_data(kept, facts))
+        self._tell_what_is_left_out()
+        # First: it tells that the folder is one of a comparison.
+        self._folder.keep(self._comparison)
         self._folder.write_json("data.json", facts)
+        self._folder.write_left_out(self._data.problems)
         if self._folder.read_json("raw.json") is None:
-            self._folder.write_json("raw.json", prepare.raw(self._comparison, self._data))
+            raw = prepare.measure_without_network(self._comparison, self._data)
+            self._folder.write_json("raw.json", raw)
 
     def _tell_what_is_left_out(self):
         """An earlier comparison of this folder may have had more than is asked for now."""
@@ -74,7 +77,7 @@ class Runner:
         if self._comparison.search > 1:
             search = (
                 f"{self._comparison.search} settings each on "
-                f"{len(self._data.validation.image_set):,} {self._data.test.kind} of validation "
+                f"{len(self._data.validation):,} {self._data.test.kind} of validation "
                 "classes"
             )
         text = (
@@ -103,37 +106,28 @@ class Runner:
         Draw by draw, so that after an interruption all losses have had as many.
         """
         comparison = self._comparison
-        if comparison.search < 2:
-            return
-        drawn = {entry: comparison.drawn(entry) for entry in comparison.entries}
-        for number in range(comparison.search):
-            what = f"{number + 1}/{comparison.search}"
-            for entry, settings in drawn.items():
-                self._run(entry, "search", number, settings[number], comparison.config.seed, what)
+        searches = [comparison.plan_search(entry) for entry in comparison.entries]
+        for draws in zip(*searches, strict=True):
+            for planned in draws:
+                self._run(planned, f"{planned.number + 1}/{comparison.search}")
 
     def final(self):
         """The best draw of every loss with fresh seeds, on the test classes.
 
         Seed by seed, so that after an interruption all losses have the same ones.
         """
-        settings = {entry: self._chosen(entry) for entry in self._comparison.entries}
-        for entry in [entry for entry, best in settings.items() if best is None]:
-            self._report(f"{entry.label}: every setting has failed, no final runs.")
-            self._planned[entry.label] -= self._comparison.seeds
-        for i, seed in enumerate(self._comparison.final_seeds, 1):
+        comparison, finals = self._comparison, []
+        for entry in comparison.entries:
+            settings = self._folder.standing(comparison, entry).settings
+            if settings is None:
+                self._report(f"{entry.label}: every setting has failed, no final runs.")
+                self._planned[entry.label] -= comparison.seeds
+            else:
+                finals.append(comparison.plan_final(entry, settings))
+        for i, seed in enumerate(comparison.final_seeds):
             self._measure_untrained(seed)
-            for entry, best in settings.items():
-                if best is not None:
-                    what = f"{i}/{self._comparison.seeds}"
-                    self._run(entry, "final", seed, best, seed, what)
-
-    def _chosen(self, entry):
-        config = self._comparison.config
-        searched = []
-        for number, settings in enumerate(self._comparison.drawn(entry)):
-            wanted = self._comparison.run_config(entry, settings, config.seed)
-            searched.append(self._folder.trial(entry, "search", number, wanted))
-        return chosen(self._comparison, entry, searched)
+            for planned in finals:
+                self._run(planned[i], f"{i + 1}/{comparison.seeds}")
 
     def _measure_untrained(self, seed):
         name = f"untrained/seed-{seed}.json"
@@ -142,46 +136,39 @@ class Runner:
             config = self._comparison.run_config(
                 self._comparison.entries[0], {"learning_rate": config.learning_rate}, seed
             )
-            model = trial.untrained(config, self._data)
+            model = trial.build_untrained(config, self._data)
             self._folder.write_json(name, trial.measure(model, self._data, config).metrics)
 
-    def _run(self, entry, phase, number, settings, seed, what):
+    def _run(self, planned, what):
         """One run, unless it is done."""
-        config = self._comparison.run_config(entry, settings, seed)
-        found = self._folder.trial(entry, phase, number, config)
-        if found is None:
+        kept = self._folder.read_trial(planned)
+        if kept is None:
             start = time.perf_counter()
-            found = {
-                "label": entry.label,
-                "phase": phase,
-                "number": number,
-                "config": config.to_dict(),
-                "settings": settings,
-                **self._trained(entry, phase, seed, config, what),
-                "machine": self._machine,
-            }
-            found["seconds"] = round(time.perf_counter() - start, 2)
-            self._folder.keep_trial(found, entry.slug)
-            self._spent[entry.label].append(found["seconds"])
-            self._tell(found, what)
+            record = self._train(planned, what)
+            record["machine"] = self._machine
+            record["seconds"] = round(time.perf_counter() - start, 2)
+            kept = self._folder.keep_trial(planned, record)
+            self._spent[planned.entry.label].append(kept["seconds"])
+            self._tell(kept, what)
         else:
-            self._spent[entry.label].append(found["seconds"])
+            self._spent[planned.entry.label].append(kept["seconds"])
 
-    def _trained(self, entry, phase, seed, config, what):
-        label = f"{entry.label}, {phase} {what}"
+    def _train(self, planned, what):
+        """Train one run, and measure it on the test if it is a final one."""
+        label = f"{planned.entry.label}, {planned.phase} {what}"
         with self._bar(label) as progress:
-            trained = trial.train(config, self._data, progress)
+            trained = trial.train(planned.config, self._data, progress)
         record = trained.record
-        if phase == "search" or record["failed"] is not None:
+        if planned.phase == "search" or record["failed"] is not None:
             return record
-        found = trial.measure(trained.embedder, self._data, config)
-        record["metrics"] = found.metrics
-        record["distances"] = trial.histograms(found.distances)
+        measured = trial.measure(trained.embedder, self._data, planned.config)
+        record["metrics"] = measured.metrics
+        record["distances"] = trial.histograms(measured.distances)
         record["neighbors"] = None
         # The pictures, and a model to search with, of one seed are enough.
-        if seed == self._comparison.final_seeds[0]:
-            self._folder.keep_model(entry.slug, trained.embedder.save)
-            record["neighbors"] = self._picture(entry, found.embeddings)
+        if planned.number == self._comparison.final_seeds[0]:
+            self._folder.keep_model(planned.entry.slug, trained.embedder.save)
+            record["neighbors"] = self._picture(planned.entry, measured.embeddings)
         return record
 
     def _picture(self, entry, embeddings):

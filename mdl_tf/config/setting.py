@@ -18,6 +18,7 @@ def setting(
     above=None,
     below=None,
     optional=False,
+    before=None,
 ):
     """A field of a config with its rules.
 
@@ -30,6 +31,8 @@ def setting(
         above: what the value must be larger than. Defaults to `None`, nothing.
         below: what the value must be smaller than. Defaults to `None`, nothing.
         optional: whether it may be `None`. Defaults to `False`.
+        before: of a field that version 0.1.0 did not have, the value that does what was done then:
+            that of every run which is older than the field. Defaults to `None`.
 
     Returns:
         A field of a dataclass.
@@ -42,6 +45,7 @@ def setting(
         "above": above,
         "below": below,
         "optional": optional,
+        "before": before,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)

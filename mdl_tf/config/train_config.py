@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from mdl_tf import __version__
+from mdl_tf.config import versions
 from mdl_tf.config.setting import ConfigError, check, setting
 
 # Those of `mdl_tf.losses.LOSSES`, which is not light.
@@ -172,6 +174,7 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value = check(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        self._spell_weights()
         if self.dataset in DATA_DIRS and self.data_dir is None:
             raise ConfigError(
                 f"`data_dir` must name {DATA_DIRS[self.dataset]} when dataset={self.dataset!r}."
@@ -193,30 +196,45 @@ class TrainConfig:
             )
         self._refuse_unused()
 
+    def _spell_weights(self):
+        """What is no file has one spelling: `None` for random weights, and `"imagenet"`."""
+        name = str(self.weights).lower()
+        if name in ("random", "imagenet"):
+            object.__setattr__(self, "weights", None if name == "random" else name)
+
+    def _is_set(self, name):
+        """Whether a field has another value than it has by default.
+
+        Neither today nor in 0.1.0: a run keeps every value, and is no less a run when a default
+        has changed since.
+        """
+        field = next(field for field in dataclasses.fields(self) if field.name == name)
+        first = versions.first_defaults()["settings"].get(name, field.default)
+        return getattr(self, name) not in (field.default, first)
+
     def _refuse_unused(self):
         """Settings that would be ignored, which nobody notices."""
         default = {field.name: field.default for field in dataclasses.fields(self)}
         for name, why in _NEEDS_A_NETWORK.items():
-            if self.backbone == "none" and getattr(self, name) != default[name]:
+            if self.backbone == "none" and self._is_set(name):
                 raise ConfigError(
                     f"`{name}` must be {default[name]} with backbone='none', {why}. "
                     f"Received: {name}={getattr(self, name)!r}"
                 )
         for name in ("patience", "monitor"):
-            changed = getattr(self, name) != default[name]
-            if changed and not self.validation and self.folds == 1:
+            if self._is_set(name) and not self.validation and self.folds == 1:
                 raise ConfigError(
                     f"`{name}` needs validation classes. "
                     f"Received: {name}={getattr(self, name)!r}, validation=0"
                 )
-        if self.folds > 1 and self.validation != default["validation"]:
+        if self.folds > 1 and self._is_set("validation"):
             raise ConfigError(
                 "`validation` must be left out with `folds`, of which each is the validation "
                 f"classes once. Received: validation={self.validation}, folds={self.folds}"
             )
         for name, choice, values in ONLY_WITH:
             chosen = getattr(self, choice)
-            if chosen not in values and getattr(self, name) != default[name]:
+            if chosen not in values and self._is_set(name):
                 raise ConfigError(
                     f"`{name}` is used by {choice} {' and '.join(values)} only; else leave it out. "
                     f"Received: {name}={getattr(self, name)!r}, {choice}={chosen!r}"
@@ -250,7 +268,35 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     def to_json(self):
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        """As a `config.json`: all fields, and the version that wrote them."""
+        return json.dumps(self.to_kept(), indent=2, ensure_ascii=False) + "\n"
+
+    def to_kept(self):
+        """A dict of all fields and the `version` that wrote them, for `from_kept`."""
+        return {"version": __version__, **self.to_dict()}
+
+    @classmethod
+    def from_kept(cls, settings):
+        """A config from what `to_kept` gave, in this version or an earlier one.
+
+        What is missing has the value that it had in the version that wrote it, never today's
+        default.
+
+        Args:
+            settings: a dict.
+
+        Raises:
+            ConfigError: as `from_dict`.
+        """
+        if not isinstance(settings, dict):
+            raise ConfigError(f"A config must be a JSON object. Received: {settings!r}")
+        first = versions.first_defaults()["settings"]
+        later = {
+            field.name: field.metadata["before"]
+            for field in dataclasses.fields(cls)
+            if field.name not in first
+        }
+        return cls.from_dict(versions.complete(settings, later))
 
     @classmethod
     def from_dict(cls, settings):
@@ -269,17 +315,41 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, path):
-        """A config from a JSON file.
+        """A config from a JSON file: a run's `config.json`, or some fields that a user wrote down.
+
+        The `config.json` of a run of an earlier version means what it meant then. What is missing
+        in a file of a user's own has today's defaults.
+
+        Args:
+            path: of the file.
 
         Raises:
             ConfigError: if the file is missing or no JSON, and as `from_dict`.
         """
+        settings = cls._read(path)
+        if isinstance(settings, dict) and ("version" in settings or versions.is_of_first(settings)):
+            return cls.from_kept(settings)
+        return cls.from_dict(settings)
+
+    @classmethod
+    def from_run(cls, path):
+        """The config of a run, from its `config.json`.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            ConfigError: if the file is missing or no JSON, and as `from_kept`.
+        """
+        return cls.from_kept(cls._read(path))
+
+    @staticmethod
+    def _read(path):
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"`config` must be a readable file. Received: {error}") from error
         try:
-            settings = json.loads(text)
+            return json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(f"`config` must be JSON. Received: {path}, {error}") from error
-        return cls.from_dict(settings)

@@ -8,15 +8,13 @@ import numpy as np
 
 from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
-from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.progress import ProgressLine
-from mdl_tf.runs import data as run_data
-from mdl_tf.runs.evaluate import BATCH
+from mdl_tf.runs.data import BATCH, Data, read_collection
 from mdl_tf.runs.network import build_loss
 
 
-class Data(NamedTuple):
+class SeenClasses(NamedTuple):
     """The classes that a run trains and validates on; those of the test are left alone."""
 
     images: datasets.ImageSet
@@ -83,17 +81,17 @@ def read_data(run, config, stream=None):
         ConfigError, ValueError: if the data are not there, or are split otherwise than they were.
     """
     with ProgressLine(f"Load {config.dataset}", stream=stream) as line:
-        collection = run_data.read(config, line)
-        sets = collection.split(**config.split)
+        collection = read_collection(config, line)
+        split = Data(*collection.split(**config.split))
         if run.read_json("classes.json") is not None:
-            run.keep_classes(dict(zip(SIDES, sets, strict=True)), new=False)
+            run.keep_classes(split.sides, new=False)
         ids = np.flatnonzero(np.not_equal(collection.sides, "test"))
         images = collection.images.classes(ids, config.dataset)
         line.done(len(images), images.kind)
     rows = np.flatnonzero(np.isin(collection.images.labels, ids))
-    held_out = set(sets[1].class_names) if sets[1] is not None else set()
+    held_out = set() if split.validation is None else set(split.validation.class_names)
     sides = ("validation" if name in held_out else "train" for name in images.class_names)
-    return Data(images, rows, tuple(sides))
+    return SeenClasses(images, rows, tuple(sides))
 
 
 def embeddings_of(run, config, images, stream=None):

@@ -1,7 +1,8 @@
-"""A training run: its folder, its data and network, the one loop that trains, and what it reports."""
+"""A training run: its folder, data and network, the loop that trains, what it reports."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"folder": ["Run"], "evaluate": ["evaluate_run"]}
+    __name__,
+    submod_attrs={"evaluate": ["evaluate_run"], "folder": ["Run"], "whole": ["train"]},
 )

@@ -3,46 +3,38 @@
 import dataclasses
 from typing import NamedTuple
 
-import tensorflow as tf
-
 from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
-from mdl_tf.runs.evaluate import BATCH
+from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.progress import ProgressLine
 
+BATCH = 64  # images of an evaluation that go through the network at once
 LISTED = 20  # files that are left out, in the output
 
 
-class Validation(NamedTuple):
-    """The validation classes: their images, and batches of all of them in order."""
+class Data(NamedTuple):
+    """The data set of a config, split: sets of disjoint classes.
 
-    image_set: datasets.ImageSet
-    batches: tf.data.Dataset
-
-
-def load(config, run, report=print):
-    """The data set of a config, split; what is left out is listed in the run folder.
-
-    Args:
-        config: the `TrainConfig`.
-        run: the `Run`.
-        report: a function that prints a line. Defaults to `print`.
-
-    Returns:
-        train, validation (or `None`) and test, `ImageSet`s of disjoint classes.
-
-    Raises:
-        ConfigError, ValueError: if the data are not there, or do not fit the config.
+    `problems` are the files that were left out; whoever owns a folder writes them down.
     """
-    collection = _read_with_progress(config)
-    sets = collection.split(**config.split)
-    run.write_left_out(collection.problems)
-    _tell(sets, collection.problems, report)
-    _check(config, sets[0], collection.images.num_classes)
-    return sets
+
+    train: datasets.ImageSet
+    validation: datasets.ImageSet | None
+    test: datasets.ImageSet
+    problems: tuple = ()
+
+    @property
+    def sides(self):
+        """The sets by the names of their sides."""
+        return dict(zip(SIDES, self[:3], strict=True))
+
+    @property
+    def feature_size(self):
+        """F of a data set of features, `None` for images."""
+        return None if self.train.features is None else self.train.features.shape[1]
 
 
-def read(config, progress=None):
+def read_collection(config, progress=None):
     """The whole data set of a config, as `datasets.read` gives it with the config's settings.
 
     Args:
@@ -64,42 +56,73 @@ def read(config, progress=None):
     )
 
 
-def _read_with_progress(config):
-    with ProgressLine(f"Load {config.dataset}") as line:
-        collection = read(config, line)
-        line.done(len(collection.images), collection.images.kind)
-    return collection
+def read_data(config):
+    """The data set of a config, split.
+
+    Args:
+        config: the `TrainConfig`.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        ConfigError, ValueError: if the data are not there, or do not fit the config.
+    """
+    collection = _read_with_progress(config)
+    data = Data(*collection.split(**config.split), collection.problems)
+    _check(config, data.train, collection.images.num_classes)
+    return data
 
 
-def check_folds(config):
-    """Refuse folds of which one could not be trained, before the first is.
+def read_folds(config):
+    """The data of every fold; refuses folds of which one could not be trained.
 
     Args:
         config: a `TrainConfig` with `folds`.
 
+    Returns:
+        A `Data` without validation, of all that is trained on in one fold or another, and a dict
+        from the number of each fold, from 1, to its `Data`. All have the same test set.
+
     Raises:
-        ConfigError, ValueError: as `load`, and as `batches.balanced`.
+        ConfigError, ValueError: as `read_data`, and as `batches.balanced`.
     """
     collection = _read_with_progress(config)
+    whole = Data(*collection.split(**config.split), collection.problems)
+    folds = {}
     for number in range(1, config.folds + 1):
         fold = dataclasses.replace(config, fold=number, cache="none")
-        train_set, _, _ = collection.split(**fold.split)
-        _check(fold, train_set, collection.images.num_classes)
-        training_stream(train_set, fold)
+        train, validation, _ = collection.split(**fold.split)
+        _check(fold, train, collection.images.num_classes)
+        training_stream(train, fold)
+        folds[number] = Data(train, validation, whole.test, whole.problems)
+    return whole, folds
 
 
-def _tell(sets, problems, report):
-    for problem in problems[:LISTED]:
+def _read_with_progress(config):
+    with ProgressLine(f"Load {config.dataset}") as line:
+        collection = read_collection(config, line)
+        line.done(len(collection.images), collection.images.kind)
+    return collection
+
+
+def describe_data(data, report):
+    """Print how many images and classes each set has, and what was left out.
+
+    Args:
+        data: a `Data`.
+        report: a function that prints a line.
+    """
+    for problem in data.problems[:LISTED]:
         report(f"  left out: {problem.path}, which {problem.reason}")
-    if len(problems) > LISTED:
-        report(f"  left out in all: {len(problems):,} (left_out.csv)")
-    for part in sets:
+    if len(data.problems) > LISTED:
+        report(f"  left out in all: {len(data.problems):,} (left_out.csv)")
+    for part in data.sides.values():
         if part is not None:
             report(f"  {part.name}: {len(part):,} {part.kind} of {part.num_classes:,} classes")
-    test = sets[-1]
-    if test.queries is not None:
-        queries = int(test.queries.sum())
-        report(f"  of the test {queries:,} are queries, {len(test) - queries:,} the gallery")
+    if data.test.queries is not None:
+        queries = int(data.test.queries.sum())
+        report(f"  of the test {queries:,} are queries, {len(data.test) - queries:,} the gallery")
 
 
 def _check(config, train_set, all_classes):
@@ -129,7 +152,7 @@ def training_stream(train_set, config, epochs_done=0, stream=None):
     Returns:
         A `tf.data.Dataset` without an end.
     """
-    return _stream(
+    return _make_batches(
         batches.balanced,
         train_set,
         config,
@@ -142,23 +165,21 @@ def training_stream(train_set, config, epochs_done=0, stream=None):
     )
 
 
-def validated(image_set, config):
-    """The validation classes with batches of every image once, in order.
+def ordered_stream(image_set, config, stream=None):
+    """Batches of every image once, in order, as the network of a config sees them.
 
     Args:
-        image_set: an `ImageSet`, or `None`.
+        image_set: an `ImageSet`.
         config: the `TrainConfig`.
+        stream: where the progress of decoding goes. Defaults to standard output.
 
     Returns:
-        A `Validation`, or `None`.
+        A `tf.data.Dataset`.
     """
-    if image_set is None:
-        return None
-    made = _stream(batches.ordered, image_set, config, None, batch_size=BATCH)
-    return Validation(image_set, made)
+    return _make_batches(batches.ordered, image_set, config, stream, batch_size=BATCH)
 
 
-def _stream(make, image_set, config, stream, **options):
+def _make_batches(make, image_set, config, stream, **options):
     """Batches as a config wants them, with a progress line if they are decoded at once."""
     options = {
         "image_size": (config.image_size, config.image_size),

@@ -1,96 +1,13 @@
-"""Whole sets of images to metrics: through a model, as raw pixels, and for a run on any data."""
+"""The best model of a run on any data set."""
 
-from typing import NamedTuple
-
-import numpy as np
-
-from mdl_tf import batches, datasets, metrics
-from mdl_tf.metrics import retrieval
-from mdl_tf.config.train_config import DATA_DIRS
+from mdl_tf import datasets
 from mdl_tf.config import ConfigError
+from mdl_tf.config.train_config import DATA_DIRS
 from mdl_tf.datasets.image_set import SIDES
-from mdl_tf.embedding import embed, load_model
+from mdl_tf.embedding import load_model
 from mdl_tf.progress import ProgressLine
-from mdl_tf.metrics.columns import ks
-
-BATCH = 64
-RAW_SIZE = (32, 32)  # pixels of the raw-pixel baseline, in grey
-
-
-class Embedded(NamedTuple):
-    """What is known of a set through a model."""
-
-    metrics: dict
-    distances: tuple  # positive and negative ones, a sample, two arrays
-    embeddings: np.ndarray  # (N, D)
-
-
-def embedded(
-    model,
-    image_set,
-    label,
-    *,
-    dataset=None,
-    augment=None,
-    clustering=True,
-    seed=0,
-    stream=None,
-):
-    """Metrics of a set through a model.
-
-    Args:
-        model: an embedder with a fixed input size.
-        image_set: an `ImageSet`.
-        label: what the progress line says.
-        dataset: name of the data set, whose papers tell the K of Recall@K. Defaults to `None`:
-            1, 2, 4, 8.
-        augment: the augmentation of training, of which only what belongs to the test is done.
-            Defaults to `None`.
-        clustering: whether to compute NMI and F1. Defaults to `True`.
-        seed: of k-means and of the sample of distances. Defaults to `0`.
-        stream: where the progress goes. Defaults to standard output.
-
-    Returns:
-        An `Embedded`.
-    """
-    images = batches.ordered(image_set, BATCH, model.input_shape[1:3], augment)
-    with ProgressLine(label, len(image_set), stream) as line:
-        embeddings, labels = embed(model, images, progress=line)
-    report = _retrieved(embeddings, image_set, dataset, clustering=clustering, seed=seed)
-    distances = retrieval.sample_distances(embeddings, labels, seed=seed)
-    return Embedded(report, distances, embeddings)
-
-
-def options(config):
-    """How a run's sets are measured, as arguments of `embedded`.
-
-    Args:
-        config: the `TrainConfig`.
-    """
-    names = ("dataset", "augment", "clustering")
-    return {"seed": config.own_seed, **{name: getattr(config, name) for name in names}}
-
-
-def raw_pixels(image_set, dataset=None, stream=None):
-    """Metrics of the images themselves, grey and small, or of the features: without a network."""
-    if image_set.features is not None:
-        return _retrieved(image_set.features, image_set, dataset)
-    pixels = []
-    with ProgressLine("Raw pixels", len(image_set), stream) as line:
-        for images, _ in batches.ordered(image_set, BATCH, RAW_SIZE):
-            pixels += list(np.asarray(images).mean(axis=-1).reshape(len(images), -1))
-            line(len(pixels))
-    return _retrieved(np.array(pixels), image_set, dataset)
-
-
-def _retrieved(vectors, image_set, dataset, clustering=False, seed=0):
-    """Metrics of vectors: all among each other, or queries in a gallery if the set has them."""
-    labels, queries = image_set.labels, image_set.queries
-    options = {"ks": ks(dataset), "clustering": clustering, "seed": seed}
-    if queries is None or queries.all():
-        return metrics.evaluate(vectors, labels, **options)
-    gallery = {"gallery": vectors[~queries], "gallery_labels": labels[~queries]}
-    return metrics.evaluate(vectors[queries], labels[queries], **gallery, **options)
+from mdl_tf.runs.data import Data
+from mdl_tf.runs.measure import measure_set
 
 
 def evaluate_run(
@@ -101,7 +18,7 @@ def evaluate_run(
     split=None,
     crop_to_box=False,
     on_corrupt="error",
-    clustering=True,
+    clustering=None,
     stream=None,
 ):
     """Metrics of the best model of a run on a data set.
@@ -111,12 +28,13 @@ def evaluate_run(
         dataset: name of a data set. Defaults to that of the run.
         data_dir: folder or file of the data. Defaults to that of the run.
         split: `"train"`, `"validation"`, `"test"`, or `"all"`. Defaults to `"test"`, or `"all"`
-            for somebody's own data (folder, csv, npz) of other classes than the run's.
+            for a user's own data (folder, csv, npz) of other classes than the run's.
         crop_to_box: whether to cut the images of another data set to its boxes; its own are as in
             training. Defaults to `False`.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used; a run that left
             out files of its own data does so here. Defaults to `"error"`.
-        clustering: whether to compute NMI and F1. Defaults to `True`.
+        clustering: whether to compute NMI and F1, by k-means with as many clusters as classes.
+            Defaults to `None`: as in the run.
         stream: where the progress goes. Defaults to standard output.
 
     Returns:
@@ -129,26 +47,26 @@ def evaluate_run(
     if not run.model.is_file():
         raise ConfigError(f"The run must have a model.keras. Received: {run.folder}")
     config = run.config
-    own = dataset in (None, config.dataset) and data_dir in (None, config.data_dir)
+    is_own = dataset in (None, config.dataset) and data_dir in (None, config.data_dir)
     dataset = dataset or config.dataset
-    data_dir = data_dir or (config.data_dir if own else None)
+    data_dir = data_dir or (config.data_dir if is_own else None)
     with ProgressLine(f"Load {dataset}", stream=stream) as line:
         collection = datasets.read(
             dataset,
             data_dir=data_dir,
-            crop_to_box=config.crop_to_box if own else crop_to_box,
-            on_corrupt="skip" if own and config.on_corrupt == "skip" else on_corrupt,
+            crop_to_box=config.crop_to_box if is_own else crop_to_box,
+            on_corrupt="skip" if is_own and config.on_corrupt == "skip" else on_corrupt,
             progress=line,
         )
-        own = own or (dataset == config.dataset and _has_classes_of(run, collection))
-        split = split or ("test" if own or dataset not in DATA_DIRS else "all")
+        is_own = is_own or (dataset == config.dataset and _has_classes_of(run, collection))
+        split = split or ("test" if is_own or dataset not in DATA_DIRS else "all")
         if split == "all":
             image_set = collection.images
         elif split in SIDES:
-            sets = collection.split(**config.split)
-            if own:
-                run.keep_classes(dict(zip(SIDES, sets, strict=True)), new=False)
-            image_set = sets[SIDES.index(split)]
+            data = Data(*collection.split(**config.split))
+            if is_own:
+                run.keep_classes(data.sides, new=False)
+            image_set = data.sides[split]
         else:
             raise ValueError(f"`split` must be one of {(*SIDES, 'all')}. Received: split={split!r}")
         if image_set is None:
@@ -163,20 +81,20 @@ def evaluate_run(
             f"The data set must be of what the run's network takes, "
             f"{'features' if config.backbone == 'none' else 'images'}. Received: {dataset}"
         )
-    measured = embedded(
+    measured = measure_set(
         model,
         image_set,
         f"Embed {image_set.name}",
         dataset=dataset,
         augment=config.augment,
-        clustering=clustering,
+        clustering=config.clustering if clustering is None else clustering,
         seed=config.own_seed,
         stream=stream,
     )
     # A stand-in says that it is one in its name.
-    named = collection.images.name
+    name = collection.images.name
     return {
-        "dataset": named if named.startswith(dataset) else dataset,
+        "dataset": name if name.startswith(dataset) else dataset,
         "split": split,
         "images": len(image_set),
         "classes": image_set.num_classes,

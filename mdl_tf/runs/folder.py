@@ -1,20 +1,17 @@
-"""The run folder: the only writer of files. Whatever kills the process, a file is old or new."""
+"""The folder of a run: its config, what it was trained on, how far it is."""
 
-import csv
+import contextlib
 import dataclasses
-import io
-import json
 import re
 from pathlib import Path
 
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.files import replacing
+from mdl_tf.runs.store import LOCK, Store
 
-UNFINISHED = ".unfinished-"
 STATE = "resume/state.json"  # what was reached, after every epoch
 
 
-class Run:
+class Run(Store):
     """One training run in its folder.
 
     `config.json`, `metrics.json` (test), `history.csv` (validation, every epoch), `model.keras`,
@@ -25,7 +22,8 @@ class Run:
     """
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        super().__init__(folder)
+        self._is_new = False  # made by this process, and no epoch is kept yet
         self.model = self.folder / "model.keras"
         self.tensorboard = self.folder / "tensorboard"
 
@@ -67,7 +65,8 @@ class Run:
                     f"`runs_dir` must be a folder that can be written. Received: {error}"
                 ) from error
         run = cls(folder)
-        run.write_text("config.json", config.to_json())
+        run._is_new = True
+        run.keep_config(config)
         if recipe:
             run.write_json("recipe.json", recipe)
         return run
@@ -95,8 +94,9 @@ class Run:
         """
         part = Run(self.folder / name)
         if not (part.folder / "config.json").is_file():
+            part._is_new = not part.folder.exists()
             part.folder.mkdir(exist_ok=True)
-            part.write_text("config.json", config.to_json())
+            part.keep_config(config)
         return part
 
     @property
@@ -150,14 +150,15 @@ class Run:
             planned, _ = recipe["changed"].get("epochs", [config.epochs, None])
             recipe["changed"]["epochs"] = [planned, epochs]
             self.write_json("recipe.json", recipe)
-        self.write_text("config.json", dataclasses.replace(config, epochs=epochs).to_json())
+        self.keep_config(dataclasses.replace(config, epochs=epochs))
 
-    def remove_unfinished(self):
-        """Remove what a kill left half-written; not while another process trains this run."""
-        for run in (self, *self.parts):
-            for folder in (run.folder, run.folder / "resume"):
-                for path in folder.glob(UNFINISHED + "*"):
-                    path.unlink()
+    def keep_config(self, config):
+        """Write `config.json`.
+
+        Args:
+            config: a `TrainConfig`.
+        """
+        self.write_text("config.json", config.to_json())
 
     def keep_classes(self, sets, *, new):
         """Write which classes are for what, or check that they still are.
@@ -170,12 +171,12 @@ class Run:
             ConfigError: if a class has changed sides, so that a test class may have been trained
                 on.
         """
-        found = {name: list(s.class_names) if s else [] for name, s in sets.items()}
+        classes = {name: list(s.class_names) if s else [] for name, s in sets.items()}
         kept = None if new else self.read_json("classes.json")
         if kept is None:
-            self.write_json("classes.json", found)
+            self.write_json("classes.json", classes)
             return
-        for name, names in found.items():
+        for name, names in classes.items():
             if set(names) != set(kept[name]):
                 gone, added = set(kept[name]) - set(names), set(names) - set(kept[name])
                 raise ConfigError(
@@ -194,67 +195,29 @@ class Run:
         Raises:
             ConfigError: if a count has changed, so that the batches would be others.
         """
-        found = {name: len(s) if s else 0 for name, s in sets.items()}
+        counts = {name: len(s) if s else 0 for name, s in sets.items()}
         kept = None if new else self.read_json("resume/images.json")
         if kept is None:
-            self.write_json("resume/images.json", found)
-        elif kept != found:
+            self.write_json("resume/images.json", counts)
+        elif kept != counts:
             raise ConfigError(
                 "The data set must hold the images that it held when the run began, or batches "
-                f"would not go on where they stopped: {kept}. Received: {found}"
+                f"would not go on where they stopped: {kept}. Received: {counts}"
             )
 
-    def discard_if_empty(self):
-        """Remove the folder if it holds nothing but its settings: the run never began."""
-        begun_with = {"config.json", "left_out.csv", "recipe.json"}
-        if {path.name for path in self.folder.iterdir()} <= begun_with:
-            for name in begun_with:
+    def discard_if_new(self):
+        """Remove the folder if this process made it and nothing of a training is in it."""
+        written = {"config.json", "left_out.csv", "recipe.json", LOCK}
+        if self._is_new and {path.name for path in self.folder.iterdir()} <= written:
+            for name in written:
                 (self.folder / name).unlink(missing_ok=True)
-            self.folder.rmdir()
+            # Somebody may have put a file into it just now.
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     @property
     def config(self):
-        return TrainConfig.from_json(self.folder / "config.json")
-
-    def writing(self, name):
-        """A temporary path that becomes the file `name` when the block ends without an error."""
-        return replacing(self.folder / name, UNFINISHED)
-
-    def write_text(self, name, text):
-        with self.writing(name) as path:
-            path.write_text(text, encoding="utf-8")
-
-    def write_json(self, name, value):
-        self.write_text(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-    def read_json(self, name, default=None):
-        try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return default
-        except ValueError as error:
-            raise ConfigError(f"{self.folder / name} must be JSON. Received: {error}") from error
-
-    def write_left_out(self, problems):
-        """`left_out.csv`, the files that the run does not use and why, if there are any.
-
-        Args:
-            problems: pairs of a path and a reason.
-        """
-        if problems:
-            text = io.StringIO()
-            csv.writer(text).writerows([("path", "reason"), *problems])
-            self.write_text("left_out.csv", text.getvalue())
-
-    def write_history(self, rows):
-        """`history.csv` from a list of dicts, one per epoch, all with the same keys."""
-        if not rows:
-            return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write_text("history.csv", text.getvalue())
+        return TrainConfig.from_run(self.folder / "config.json")
 
 
 def _some(names):

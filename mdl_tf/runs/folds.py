@@ -9,71 +9,82 @@ import time
 import keras
 import numpy as np
 
-from mdl_tf.callbacks import neighbor_board as board
-from mdl_tf.runs import data as run_data, report as run_report
-from mdl_tf.datasets.image_set import SIDES
+from mdl_tf.callbacks.neighbor_board import write_test
 from mdl_tf.embedding import concatenated, load_model
-from mdl_tf.runs.evaluate import embedded, options
 from mdl_tf.progress import duration
+from mdl_tf.runs import report as run_report
+from mdl_tf.runs.data import read_folds
 from mdl_tf.runs.keeping import read_state
+from mdl_tf.runs.single import TestSet, train_network
 
 
-def train_folds(config, run, train_one, report=print):
+def train_folds(config, run, report=print):
     """Train the network of each fold, or those that are left, and report on all of them.
 
     Each has a run folder of its own, `fold-1` and so on, and a seed of its own
     (`TrainConfig.own_seed`), the same as if it were trained alone. The run's `model.keras` gives
-    the embeddings of all, one behind the other.
+    their concatenated embeddings.
 
     Args:
         config: a `TrainConfig` with `folds`.
         run: the `Run` of all folds.
-        train_one: a function (config, run, report) that trains the network of one fold.
         report: a function that prints a line. Defaults to `print`.
 
     Returns:
         A dict of metrics on the test classes: `"raw_pixels"` (or `"features"`); `"untrained"` and
         `"separated"`, the means over the networks; `"separated_sd"`, the standard deviation of the
-        latter; `"concatenated"`, of the embeddings one behind the other.
+        latter; `"concatenated"`, of the concatenated embeddings.
     """
     clock, start = run_report.Clock(run), time.perf_counter()
-    finished = {part.config.fold for part in run.parts if _results(part)}
+    finished = {part.config.fold for part in run.parts if _finished_results(part)}
     missing = [number for number in range(1, config.folds + 1) if number not in finished]
-    if missing:
-        run_data.check_folds(config)
+    whole, folds = read_folds(config)
+    test_set = TestSet(config, whole.test)
+    run.write_left_out(whole.problems)
     for done, number in enumerate(missing):
-        report(f"\nFold {number} of {config.folds}" + _left(start, done, len(missing)))
-        part = _fold(config, run, number)
+        report(f"\nFold {number} of {config.folds}" + _time_left(start, done, len(missing)))
+        part = run.part(f"fold-{number}", dataclasses.replace(config, fold=number))
         # Layers are named by a counter, which would go on over the folds.
         keras.backend.clear_session()
-        try:
-            train_one(part.config, part, report)
-        except BaseException:
-            part.discard_if_empty()
-            if run.has_epochs:
-                clock.lap("folds")
-            raise
+        with part.alone("A run must be trained"):
+            part.remove_unfinished()
+            try:
+                train_network(part.config, part, report, folds[number], test_set)
+            except BaseException:
+                part.discard_if_new()
+                if run.has_epochs:
+                    clock.lap("folds")
+                raise
         clock.lap("folds")
-    results = _summary([_results(part) for part in run.parts])
-    test, found = _concatenated(config, run)
-    results["concatenated"] = found.metrics
+    results = _summarize([_finished_results(part) for part in run.parts])
+    run.keep_classes(whole.sides, new=False)
+    keras.backend.clear_session()
+    model = concatenated([load_model(part.model, compile=False) for part in run.parts])
+    with run.writing("model.keras") as path:
+        model.save(path)
+    measured = test_set.measure(model, config, "concatenated")
+    results["concatenated"] = measured.metrics
     run.write_json("metrics.json", results)
-    run_report.draw(run, config, {"Test classes, concatenated": found.distances})
+    run_report.draw_pictures(run, config, {"Test classes, concatenated": measured.distances})
     if config.tensorboard:
         step = max(read_state(part)["epochs_done"] for part in run.parts)
-        name, shown = "concatenated", (test, found.embeddings)
-        board.write_test(run.tensorboard, step, name, *found[:2], *shown, seed=config.seed)
+        write_test(
+            run.tensorboard,
+            step,
+            "concatenated",
+            measured.metrics,
+            measured.distances,
+            whole.test,
+            measured.embeddings,
+            seed=config.seed,
+        )
     clock.lap("evaluation")
-    text = run_report.closing(run, config, test, results, clock)
+    text = run_report.write_report(run, config, whole.test, results, clock)
     report("\n" + text)
     return results
 
 
-def _fold(config, run, number):
-    return run.part(f"fold-{number}", dataclasses.replace(config, fold=number))
-
-
-def _results(part):
+def _finished_results(part):
     """The metrics of a fold that is finished, else `None`."""
     # The report is what it writes last.
     if not (part.folder / run_report.REPORT).is_file():
@@ -81,35 +92,24 @@ def _results(part):
     return part.read_json("metrics.json")
 
 
-def _left(start, done, count):
+def _time_left(start, done, count):
     if not done:
         return ""
     spent = time.perf_counter() - start
     return f", about {duration(spent / done * (count - done))} left for all"
 
 
-def _summary(folds):
+def _summarize(folds):
     """Means over the folds, and how far they lie apart."""
     (raw,) = [name for name in folds[0] if name not in ("untrained", "trained")]
 
-    def over(key, statistic):
+    def over_folds(key, statistic):
         rows = [fold[key] for fold in folds]
         return {name: float(statistic([row[name] for row in rows])) for name in rows[0]}
 
     return {
         raw: folds[0][raw],
-        "untrained": over("untrained", np.mean),
-        "separated": over("trained", np.mean),
-        "separated_sd": over("trained", lambda values: np.std(values, ddof=1)),
+        "untrained": over_folds("untrained", np.mean),
+        "separated": over_folds("trained", np.mean),
+        "separated_sd": over_folds("trained", lambda values: np.std(values, ddof=1)),
     }
-
-
-def _concatenated(config, run):
-    """The test classes through the networks of all folds, kept as the model of the run."""
-    sets = run_data.load(config, run, report=lambda line: None)
-    run.keep_classes(dict(zip(SIDES, sets, strict=True)), new=False)
-    keras.backend.clear_session()
-    model = concatenated([load_model(part.model, compile=False) for part in run.parts])
-    with run.writing("model.keras") as path:
-        model.save(path)
-    return sets[-1], embedded(model, sets[-1], "Embed test, concatenated", **options(config))

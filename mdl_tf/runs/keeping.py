@@ -1,194 +1,212 @@
-"""What `mdl-tf train` keeps and prints of a run at the end of each epoch."""
+"""What is kept of a training while it goes on: on disk, to go on after a kill, or in memory."""
 
-import math
 import shutil
-import time
 
 import keras
-import numpy as np
 
-from mdl_tf.callbacks.retrieval_metrics import MONITOR
-from mdl_tf.progress import duration
+from mdl_tf.embedding import load_model
+from mdl_tf.runs import phases
 from mdl_tf.runs.folder import STATE
 
-
-class RunCheckpoint(keras.callbacks.Callback):
-    """Keeps the best model, the last one and the history; restores what other callbacks know.
-
-    Put it last, behind the callbacks whose state it keeps. Each epoch's model is written under a
-    name of its own before `resume/state.json` points to it, so a kill at any moment leaves a state
-    that fits its model.
-
-    Args:
-        run: a `Run`.
-        retrieval_metrics: a `RetrievalMetrics`, or `None` without validation.
-        early_stopping: a `keras.callbacks.EarlyStopping`, or `None`.
-        state: the state to go on from, as `read_state` returns it, or `None`.
-        for_search: a function from the path of a model to the embedder that is kept as the best
-            one. Defaults to `None`: the model itself, without the weights of its loss.
-        monitor: the key whose largest value tells the best model; without it the last one is.
-            Defaults to `"val_recall_at_1"`.
-    """
-
-    def __init__(
-        self,
-        run,
-        retrieval_metrics=None,
-        early_stopping=None,
-        state=None,
-        for_search=None,
-        monitor=MONITOR,
-    ):
-        super().__init__()
-        self._run = run
-        self._retrieval_metrics = retrieval_metrics
-        self._early_stopping = early_stopping
-        self._state = state
-        self._for_search = for_search
-        self._monitor = monitor
-        self.history = list(state["history"]) if state else []
-        self.best = state["best"] if state else None
-
-    def on_train_begin(self, logs=None):
-        # Keras's callbacks have reset themselves by now: this one comes last.
-        if self._state and self._early_stopping:
-            # Keras 3.6 forgets the best value when it first looks for this.
-            self._early_stopping.monitor_op = keras.ops.greater
-            self._early_stopping.best = self._state["best"]
-            self._early_stopping.wait = self._state["wait"]
-        if self._state and self._retrieval_metrics:
-            self._retrieval_metrics.last = dict(self._state["last"])
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs = dict(logs or {})
-        self.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}})
-        checkpoint = f"resume/epoch-{epoch + 1:04d}.keras"
-        with self._run.writing(checkpoint) as path:
-            self.model.save(path)
-        value = logs.get(self._monitor)
-        if value is None or self.best is None or value > self.best:
-            self.best = None if value is None else float(value)
-            with self._run.writing("model.keras") as path:
-                self._write_best(self._run.folder / checkpoint, path)
-        self._run.write_history(self.history)
-        self._run.write_json(
-            STATE,
-            {
-                "epochs_done": epoch + 1,
-                "checkpoint": checkpoint,
-                "stopped": bool(self.model.stop_training),
-                "best": self.best,
-                "wait": self._early_stopping.wait if self._early_stopping else 0,
-                "last": self._retrieval_metrics.last if self._retrieval_metrics else {},
-                "history": self.history,
-            },
-        )
-        for old in (self._run.folder / "resume").glob("epoch-*.keras"):
-            if old.name not in checkpoint:
-                old.unlink()
-
-    def _write_best(self, checkpoint, path):
-        # A loss with weights is needed to go on, not to search.
-        embedder = getattr(self.model, "embedder", None)
-        if self._for_search is not None:
-            self._for_search(checkpoint).save(path)
-        elif embedder is not None:
-            embedder.save(path)
-        else:
-            shutil.copyfile(checkpoint, path)
+TRAINABLE = "resume/trainable.json"
 
 
-class Diverged(ValueError):
-    """Training has come to numbers that are none."""
-
-
-class StopIfDiverged(keras.callbacks.Callback):
-    """Ends a run whose loss or weights are no numbers any more, before anything of it is kept.
-
-    Put it before whatever measures or saves. It raises a `Diverged`.
-
-    Args:
-        learning_rate: what the message says it was.
-    """
-
-    def __init__(self, learning_rate):
-        super().__init__()
-        self._learning_rate = learning_rate
-        self._epoch = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if logs and not math.isfinite(logs["loss"]):
-            self._stop(f"the loss is {logs['loss']} after batch {batch + 1}")
-
-    def on_epoch_end(self, epoch, logs=None):
-        # The loss of the last batch was computed before its step.
-        for variable in self.model.variables:
-            if not np.isfinite(np.asarray(variable, np.float32)).all():
-                self._stop(f"{variable.path} is not finite at the end")
-
-    def _stop(self, found):
-        raise Diverged(
-            f"Training diverged: {found} of epoch {self._epoch + 1}. Lower `learning_rate`. "
-            f"Received: learning_rate={self._learning_rate}"
-        )
-
-
-class EpochTable(keras.callbacks.Callback):
-    """Prints a row per epoch, and on a terminal a bar with the time left for all epochs.
-
-    Args:
-        steps_per_epoch: batches in an epoch.
-        epochs: of the whole run.
-        line: a `ProgressLine`.
-        report: a function that prints a line. Defaults to `print`.
-    """
-
-    COLUMNS = (
-        ("loss", "loss"),
-        ("Recall@1", "val_recall_at_1"),
-        ("MAP@R", "val_map_at_r"),
-        ("strict", "val_strict_discrimination"),
-        ("pos. dist.", "val_mean_positive_distance"),
-        ("neg. dist.", "val_mean_negative_distance"),
-    )
-
-    def __init__(self, steps_per_epoch, epochs, line, report=print):
-        super().__init__()
-        self._steps, self._epochs = steps_per_epoch, epochs
-        self._line, self._report = line, report
-        self._first_epoch = self._start = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._first_epoch is None:
-            self._first_epoch = epoch
-            names = "".join(f"{name:>12}" for name, _ in self.COLUMNS)
-            self._report(f"{'epoch':>7}{names}   time left")
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self._start is None:
-            # After the first batch, which waits for the network to be compiled.
-            self._start = time.perf_counter()
-        self._line(
-            (self._epoch - self._first_epoch) * self._steps + batch + 1,
-            (self._epochs - self._first_epoch) * self._steps,
-        )
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
-        values = "".join(
-            f"{logs[key]:12.4f}" if key in logs else f"{'-':>12}" for _, key in self.COLUMNS
-        )
-        done = (epoch + 1 - self._first_epoch) * self._steps - 1
-        per_step = (time.perf_counter() - self._start) / max(1, done)
-        left = per_step * self._steps * (self._epochs - epoch - 1)
-        self._line.clear()
-        self._report(f"{epoch + 1:>3}/{self._epochs:<3}{values}   {duration(left)}")
+def monitor_key(config):
+    """The key of Keras's logs for a config's `monitor`."""
+    return f"val_{config.monitor}"
 
 
 def read_state(run):
-    """The state that `RunCheckpoint` left, or `None` if no epoch was finished."""
+    """What `OnDisk` wrote after the last epoch of a run, or `None` if no epoch was finished."""
     return run.read_json(STATE)
+
+
+class _Keep:
+    """The history of a training, and its best epoch: by `monitor`, without validation the last."""
+
+    def __init__(self, config, history=()):
+        self.config = config
+        self.history = list(history)  # a dict an epoch: `epoch`, from 1, and what Keras logged
+        self.learns = None  # what learns after the warm-up, as `phases.begin` returned it
+        self.is_stopped = False  # whether patience has ended the training
+        self._key = monitor_key(config)
+
+    @property
+    def epochs_done(self):
+        return len(self.history)
+
+    @property
+    def best_epoch(self):
+        """Number of the best epoch, the first of equal ones; `None` before the first."""
+        row = self._best_row()
+        return row and row["epoch"]
+
+    @property
+    def best_value(self):
+        """Value of `monitor` in the best epoch; `None` without validation."""
+        row = self._best_row()
+        return row and row.get(self._key)
+
+    def _best_row(self):
+        if not self.history or self._key not in self.history[-1]:
+            return self.history[-1] if self.history else None
+        return max(self.history, key=lambda row: row[self._key])
+
+    def add_epoch(self, epoch, logs):
+        """Add an epoch to the history.
+
+        Args:
+            epoch: from 0.
+            logs: what Keras logged.
+
+        Returns:
+            Whether it is the best one so far.
+        """
+        self.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}})
+        return self.best_epoch == epoch + 1
+
+
+class InMemory(_Keep):
+    """Keeps the weights of the best epoch, for a trial of a comparison.
+
+    Args:
+        config: the `TrainConfig`.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._weights = None
+
+    def begin(self, learns):
+        """Take what learns after the warm-up, before the first epoch."""
+        self.learns = learns
+
+    def callback(self, retrieval_metrics, early_stopping):
+        """The Keras callback that keeps; it comes last."""
+
+        def keep_epoch(epoch, logs):
+            if self.add_epoch(epoch, logs or {}):
+                self._weights = phases.embedder_of(callback.model).get_weights()
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=keep_epoch)
+        return callback
+
+    def best_model(self, model):
+        """The embedder of the best epoch, from what was trained; as it is before the first one."""
+        embedder = phases.embedder_of(model)
+        if self._weights is not None:
+            embedder.set_weights(self._weights)
+        return phases.make_plain(self.config, self.learns, embedder)
+
+
+class OnDisk(_Keep):
+    """Keeps the best model, the last one and the history in a run folder, after every epoch.
+
+    Each epoch's model is written under a name of its own before `resume/state.json` points to it,
+    so that a kill at any moment leaves a state that fits its model.
+
+    Args:
+        config: the `TrainConfig`.
+        run: a `Run`, new or interrupted.
+        data: its `Data`.
+
+    Raises:
+        ConfigError: if the run goes on, and a class has changed sides or a count has changed.
+    """
+
+    def __init__(self, config, run, data):
+        state = read_state(run)
+        super().__init__(config, state["history"] if state else ())
+        self.run, self.state, self._data = run, state, data
+        if state:
+            self.learns, self.is_stopped = run.read_json(TRAINABLE), state["stopped"]
+            self._keep_data(new=False)
+
+    @property
+    def checkpoint(self):
+        """Path of the model after the last epoch."""
+        return self.run.folder / self.state["checkpoint"]
+
+    def begin(self, learns):
+        """Write, before the first epoch, what learns after the warm-up, and what there is."""
+        self.learns = learns
+        self._keep_data(new=True)
+        self.run.write_json(TRAINABLE, learns)
+
+    def _keep_data(self, *, new):
+        self.run.keep_classes(self._data.sides, new=new)
+        self.run.keep_counts(self._data.sides, new=new)
+
+    def callback(self, retrieval_metrics, early_stopping):
+        """The Keras callback that keeps, and restores what the two know; it comes last."""
+        return RunCheckpoint(self, retrieval_metrics, early_stopping)
+
+    def keep_epoch(self, epoch, logs, model, retrieval_metrics, early_stopping):
+        """Write an epoch: its model, the best one if it is that, and last the state."""
+        checkpoint = f"resume/epoch-{epoch + 1:04d}.keras"
+        with self.run.writing(checkpoint) as path:
+            model.save(path)
+        if self.add_epoch(epoch, logs):
+            with self.run.writing("model.keras") as path:
+                self._write_best(epoch, model, self.run.folder / checkpoint, path)
+        self.run.write_rows("history.csv", self.history)
+        self.is_stopped = bool(model.stop_training)
+        self.state = {
+            "epochs_done": epoch + 1,
+            "checkpoint": checkpoint,
+            "stopped": self.is_stopped,
+            "best": self.best_value,
+            "wait": early_stopping.wait if early_stopping else 0,
+            "last": retrieval_metrics.last if retrieval_metrics else {},
+            "history": self.history,
+        }
+        self.run.write_json(STATE, self.state)
+        for old in (self.run.folder / "resume").glob("epoch-*.keras"):
+            if old != self.checkpoint:
+                old.unlink()
+
+    def _write_best(self, epoch, model, checkpoint, path):
+        if phases.changes_layers(self.config, epoch):
+            # Of the file, since the model itself goes on to be trained as it is.
+            embedder = phases.embedder_of(load_model(checkpoint, compile=False))
+            phases.make_plain(self.config, self.learns, embedder).save(path)
+        elif phases.embedder_of(model) is not model:
+            # The weights of a loss are needed to go on, not to search.
+            phases.embedder_of(model).save(path)
+        else:
+            shutil.copyfile(checkpoint, path)
+
+    def best_model(self, model):
+        """The embedder of the best epoch, from its file."""
+        return load_model(self.run.model, compile=False)
+
+
+class RunCheckpoint(keras.callbacks.Callback):
+    """The callback of `OnDisk`.
+
+    Args:
+        keep: the `OnDisk`.
+        retrieval_metrics: a `RetrievalMetrics`, or `None` without validation.
+        early_stopping: a `keras.callbacks.EarlyStopping`, or `None`.
+    """
+
+    def __init__(self, keep, retrieval_metrics, early_stopping):
+        super().__init__()
+        self._keep = keep
+        self._retrieval_metrics, self._early_stopping = retrieval_metrics, early_stopping
+
+    def on_train_begin(self, logs=None):
+        # Keras's callbacks have reset themselves by now: this one comes last.
+        state = self._keep.state
+        if state and self._early_stopping:
+            # Keras 3.6 forgets the best value when it first looks for this.
+            self._early_stopping.monitor_op = keras.ops.greater
+            self._early_stopping.best = state["best"]
+            self._early_stopping.wait = state["wait"]
+        if state and self._retrieval_metrics:
+            self._retrieval_metrics.last = dict(state["last"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._keep.keep_epoch(
+            epoch, logs or {}, self.model, self._retrieval_metrics, self._early_stopping
+        )

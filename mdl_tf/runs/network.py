@@ -1,13 +1,14 @@
 """From a `TrainConfig` to the objects that Keras trains: model, loss, optimizer."""
 
+import dataclasses
 import inspect
 
 import keras
 
 from mdl_tf import backbones, optimizers
-from mdl_tf.embedding.batch_norm import set_batch_norm
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embedding_model
+from mdl_tf.embedding.batch_norm import set_batch_norm
 from mdl_tf.losses import LOSSES
 from mdl_tf.losses.metric_model import MetricModel
 
@@ -64,20 +65,18 @@ def build_loss(config, num_classes):
     Raises:
         ConfigError: if `loss_args` do not fit the loss, with the ones that do, or the training set.
     """
-    loss = LOSSES[config.loss]
-    parameters = inspect.signature(loss).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+    defaults = _loss_defaults(config.loss)
     for key in config.loss_args:
-        if key not in known:
+        if key not in defaults:
             raise ConfigError(
-                f"`loss_args` of loss={config.loss!r} may have the keys {', '.join(known)}. "
+                f"`loss_args` of loss={config.loss!r} may have the keys {', '.join(defaults)}. "
                 f"Received: {key!r}"
             )
     settings = dict(config.loss_args)
-    if known.get("num_classes") is inspect.Parameter.empty:
+    if defaults.get("num_classes") is inspect.Parameter.empty:
         settings.setdefault("num_classes", num_classes)
     try:
-        loss = loss(**settings)
+        loss = LOSSES[config.loss](**settings)
     except ValueError as error:
         raise ConfigError(f"`loss_args`: {error}") from error
     if loss.num_classes is not None and loss.num_classes < num_classes:
@@ -86,6 +85,38 @@ def build_loss(config, num_classes):
             f"{num_classes}. Received: num_classes={loss.num_classes}"
         )
     return loss
+
+
+def _loss_defaults(name):
+    """The arguments of a loss and their defaults, `inspect.Parameter.empty` without one."""
+    parameters = inspect.signature(LOSSES[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+
+def resolve(config):
+    """A config with every value that it leaves to a default of the loss or of the optimizer.
+
+    What a run keeps: the defaults of a later version then change nothing about it.
+
+    Args:
+        config: the `TrainConfig`.
+
+    Returns:
+        A `TrainConfig`.
+    """
+    defaults = _loss_defaults(config.loss)
+    # The number of classes is that of the training set where nobody gives it.
+    defaults = {
+        key: value
+        for key, value in defaults.items()
+        if value is not inspect.Parameter.empty and key != "num_classes"
+    }
+    weight_decay = config.weight_decay
+    if weight_decay is None:
+        weight_decay = OPTIMIZERS[config.optimizer]().weight_decay
+    return dataclasses.replace(
+        config, loss_args={**defaults, **config.loss_args}, weight_decay=weight_decay
+    )
 
 
 def build_training_model(config, num_classes, embedder):
@@ -131,8 +162,8 @@ def compile_model(config, model, loss, *, first_step=0, only_trained=False):
             for name, factor in optimizer.learning_rate_factors.items()
             if any(optimizers.is_part(name, variable) for variable in variables)
         }
-    own = {} if isinstance(model, MetricModel) else {"loss": loss}
-    model.compile(optimizer, jit_compile=config.jit, **own)
+    with_loss = {} if isinstance(model, MetricModel) else {"loss": loss}
+    model.compile(optimizer, jit_compile=config.jit, **with_loss)
     # Now and not at the first step, so that a name that fits no layer is refused at once.
     model.optimizer.build(variables)
 

@@ -1,112 +1,181 @@
-"""`fit` for a run: its callbacks, from the last epoch that was kept to the end of a phase."""
+"""The loop that trains: the same for a run in its folder and for a trial of a comparison."""
 
 import contextlib
-import functools
 
 import keras
 import tensorflow as tf
 
+from mdl_tf.callbacks import RetrievalMetrics
+from mdl_tf.metrics import columns
 from mdl_tf.runs import phases
-from mdl_tf.callbacks.neighbor_board import NeighborBoard
-from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
-from mdl_tf.progress import ProgressLine
-from mdl_tf.metrics.columns import ks
-from mdl_tf.runs.keeping import EpochTable, RunCheckpoint, StopIfDiverged, read_state
+from mdl_tf.runs.data import ordered_stream, training_stream
+from mdl_tf.runs.divergence import StopIfDiverged
+from mdl_tf.runs.keeping import monitor_key
+from mdl_tf.runs.network import build_model
 
 
-def make_repeatable():
-    """Let a CPU add up a branched network's gradients in the same order every time.
+class Watch:
+    """What is seen of a training, and measured beside it; by itself nothing.
 
-    With several operations at once the order changes from run to run, and rounding with it. One
-    operation at a time, each on all cores, repeats bit by bit, and keeps the data waiting.
+    A subclass overrides what it needs.
+
+    Attributes:
+        stream: where progress lines go; `None` for standard output.
     """
-    # Too late once TensorFlow runs, as in a notebook; training works all the same.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    stream = None
+
+    def report(self, line):
+        """Print a line."""
+
+    def begin(self, embedder):
+        """Look at the network before its first step; not called where a training goes on."""
+
+    def callbacks(self, retrieval_metrics):
+        """Keras callbacks that show what is going on, behind those that measure and stop.
+
+        Args:
+            retrieval_metrics: the `RetrievalMetrics` of the validation classes, or `None`.
+        """
+        return []
 
 
-def fit(model, stream, validation, config, run, report=print, *, warm_up=False):
-    """Train to the end of the warm-up, or of the run; what is kept of earlier epochs goes on.
+def prepare_keras(config):
+    """Set seed and precision, and with `repeatable` the order of operations; for one training.
 
     Args:
-        model: compiled for this phase (`mdl_tf.phases`).
-        stream: of training batches, from the first that is not done.
-        validation: a `Validation`, or `None`.
         config: the `TrainConfig`.
-        run: the `Run`.
-        report: a function that prints a line. Defaults to `print`.
-        warm_up: whether to stop at the end of the warm-up. Defaults to `False`.
     """
-    state = read_state(run)
-    callbacks, retrieval_metrics, early_stopping = _watching(
-        model, validation, config, run, warm_up
+    if config.repeatable:
+        # With several operations at once the gradients of branches are added up in an order that
+        # changes from run to run, and rounding with it. Too late once TensorFlow runs, as in a
+        # notebook; training works all the same.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.utils.set_random_seed(config.own_seed)
+    keras.config.set_dtype_policy(config.policy)
+
+
+def build_network(config, feature_size=None):
+    """The network of a config before its first step, for its seed and precision.
+
+    Args:
+        config: the `TrainConfig`.
+        feature_size: F of a data set of features. Defaults to `None`, images.
+
+    Returns:
+        An embedder, not compiled.
+
+    Raises:
+        ConfigError: as `build_model`.
+    """
+    prepare_keras(config)
+    return build_model(config, feature_size)
+
+
+def fit(config, data, keep, watch=None, network=None):
+    """Train a config on the training classes, watched on the validation classes.
+
+    Seed, precision, network, phases, the best epoch: whatever trains, trains here.
+
+    Args:
+        config: the `TrainConfig`.
+        data: its `Data`.
+        keep: a `keeping.OnDisk` or `keeping.InMemory`, which knows how far the training is, and
+            has what came out of it.
+        watch: a `Watch`. Defaults to `None`: nothing is shown.
+        network: what `build_network` made just now, for callers that want it refused before they
+            read their data. Defaults to `None`: it is built here.
+
+    Returns:
+        The embedder of the best epoch by `monitor` on the validation classes, of the last one
+        without any; not compiled, and of Keras's own layers if the backbone is.
+
+    Raises:
+        ConfigError, ValueError: for settings that do not fit each other or the data.
+        Diverged: a ValueError, if the loss or a weight becomes NaN or infinite. Nothing of that
+            epoch is kept.
+    """
+    watch = watch or Watch()
+    num_classes, done = data.train.num_classes, keep.epochs_done
+    if done:
+        prepare_keras(config)
+        model = phases.go_on(config, keep.checkpoint, keep.learns, done, num_classes)
+        watch.report(f"Go on after epoch {done} of {config.epochs}.")
+    else:
+        network = network or build_network(config, data.feature_size)
+        model, learns = phases.begin(config, num_classes, network)
+    # Before anything is kept or measured: batches that cannot be made are refused here.
+    stream = training_stream(data.train, config, done, watch.stream)
+    retrieval_metrics = _measure_validation(config, data.validation, model.loss, watch)
+    if not done:
+        keep.begin(learns)
+        watch.begin(network)
+    for first, last in _phases_left(config, done):
+        if keep.is_stopped:
+            break
+        if first < config.warm_up_epochs:
+            watch.report(f"Warm-up to epoch {last}: the embedding layer learns alone.")
+        elif done < first:
+            phases.end_warm_up(config, model, keep.learns)
+            watch.report("The network learns from now on.")
+        stream = stream or training_stream(data.train, config, first, watch.stream)
+        _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, last)
+        # It goes before that of the next phase is made: both may hold all images.
+        stream = None
+    return keep.best_model(model)
+
+
+def _phases_left(config, done):
+    """The first and the last epoch of each phase that is left: the warm-up, and the rest."""
+    ends = [done, *(end for end in (config.warm_up_epochs, config.epochs) if end > done)]
+    return list(zip(ends[:-1], ends[1:], strict=True))
+
+
+def _measure_validation(config, validation, loss, watch):
+    """The callback that measures the validation classes, or `None` if there are none."""
+    if validation is None:
+        return None
+    return RetrievalMetrics(
+        ordered_stream(validation, config, watch.stream),
+        columns.ks(config.dataset),
+        margin=_gap(loss),
+        seed=config.own_seed,
     )
-    for_search = None
-    if warm_up or config.batch_norm == "statistics":
-        for_search = functools.partial(phases.for_search, config, run)
-    checkpoint = RunCheckpoint(
-        run,
-        retrieval_metrics,
-        early_stopping,
-        state,
-        for_search,
-        monitor=_monitor(config),
-    )
+
+
+def _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, last):
+    """`fit` from epoch `first` to epoch `last`."""
+    early_stopping = None
+    measuring = [retrieval_metrics] if retrieval_metrics else []
+    # While the network is frozen a standstill says nothing.
+    if retrieval_metrics and config.patience and first >= config.warm_up_epochs:
+        early_stopping = keras.callbacks.EarlyStopping(
+            monitor=monitor_key(config), mode="max", patience=config.patience
+        )
+        measuring.append(early_stopping)
     model.fit(
         stream,
-        epochs=config.warm_up_epochs if warm_up else config.epochs,
-        initial_epoch=state["epochs_done"] if state else 0,
+        initial_epoch=first,
+        epochs=last,
         steps_per_epoch=config.steps_per_epoch,
         verbose=0,
         shuffle=False,
         callbacks=[
             StopIfDiverged(config.learning_rate),
-            *callbacks,
-            EpochTable(config.steps_per_epoch, config.epochs, ProgressLine("Train"), report),
-            checkpoint,
+            *measuring,
+            *watch.callbacks(retrieval_metrics),
+            keep.callback(retrieval_metrics, early_stopping),
         ],
     )
     if model.stop_training and early_stopping:
-        best = max(checkpoint.history, key=lambda row: row[_monitor(config)])
-        report(
-            f"No better {_monitor(config)} in {config.patience} epochs: training ends. The best is "
-            f"that of epoch {best['epoch']}."
+        watch.report(
+            f"No better {monitor_key(config)} in {config.patience} epochs: training ends. The best "
+            f"is that of epoch {keep.best_epoch}."
         )
 
 
-def _monitor(config):
-    """The key of Keras's logs for a config's `monitor`."""
-    return f"val_{config.monitor}"
-
-
-def _watching(model, validation, config, run, warm_up):
-    """Keras's callbacks of a run, and which of them measures and which stops, or `None`."""
-    log_dir = run.tensorboard if config.tensorboard else None
-    if validation is None:
-        scalars = keras.callbacks.TensorBoard(str(log_dir), write_graph=False)
-        return [scalars] if log_dir else [], None, None
-    retrieval_metrics = RetrievalMetrics(
-        validation.batches,
-        ks(config.dataset),
-        margin=_margin(config.loss, model.loss),
-        seed=config.own_seed,
-    )
-    # While the network is frozen a standstill says nothing.
-    patience = None if warm_up else config.patience or None
-    callbacks = standard_callbacks(
-        retrieval_metrics, monitor=_monitor(config), patience=patience, log_dir=log_dir
-    )
-    if log_dir:
-        images = validation.image_set
-        callbacks.append(NeighborBoard(retrieval_metrics, images, log_dir, seed=config.own_seed))
-    early_stopping = next(
-        (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
-    )
-    return callbacks, retrieval_metrics, early_stopping
-
-
-def _margin(name, loss):
-    """The margin of a loss between a positive's and a negative's Euclidean distance, else 0."""
-    if name in ("margin_discriminate", "triplet") and loss.distance == "euclidean":
+def _gap(loss):
+    if loss.name in ("margin_discriminate_loss", "triplet_loss") and loss.distance == "euclidean":
         return loss.margin
     return 0.0

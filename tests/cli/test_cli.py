@@ -40,7 +40,7 @@ def test_help_loads_nothing_heavy_and_is_quick():
 
 
 def test_version_and_bare_command():
-    assert re.fullmatch(r"mdl-tf \d+\.\d+\.\d+\n", run("--version").stdout)
+    assert re.fullmatch(r"mdl-tf \d+\.\d+\.\d+(\.dev\d+)?\n", run("--version").stdout)
     assert "COMMAND" in run().stdout
 
 

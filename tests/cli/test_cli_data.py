@@ -115,9 +115,9 @@ def test_more_classes_than_fit_are_said():
         tuple(f"c{i}" for i in range(30)),
         images=np.zeros((60, 4, 4), np.uint8),
     )
-    from mdl_tf.pictures import contact_sheet as browse
+    from mdl_tf.pictures import contact_sheet
 
-    figure = browse.contact_sheet(first_for_training(images, 15))
+    figure = contact_sheet(first_for_training(images, 15))
     assert figure.get_suptitle() == "many: 60 images of 30 classes; 8 classes are shown"
 
 

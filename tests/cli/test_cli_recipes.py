@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import mdl_tf
 from mdl_tf import cli, recipes
 from mdl_tf.cli import settings
 from mdl_tf.config import TrainConfig
@@ -28,7 +27,7 @@ def begun(folder, monkeypatch):
     """Configs and run folders that training was called with; it trains nothing."""
     calls = []
     fake = types.SimpleNamespace(train=lambda config, run: calls.append((config, run.folder)))
-    monkeypatch.setitem(vars(mdl_tf), "train", fake)
+    monkeypatch.setattr("mdl_tf.runs.train", fake.train, raising=False)
     return calls
 
 
@@ -237,7 +236,7 @@ def test_a_run_that_never_began_is_discarded_with_its_recipe(folder, monkeypatch
     def broken(config, run):
         raise ValueError("no")
 
-    monkeypatch.setitem(vars(mdl_tf), "train", types.SimpleNamespace(train=broken))
+    monkeypatch.setattr("mdl_tf.runs.train", broken, raising=False)
     assert cli.main(["train", "--recipe", "sop-2017", "--smoke"]) == 2
     assert list((folder / "runs").iterdir()) == []
 
@@ -249,7 +248,7 @@ def test_runs_without_a_recipe_have_none(tmp_path):
 def test_random_weights_in_place_of_those_of_a_recipe(tmp_path, monkeypatch):
     from mdl_tf.datasets.papers import stand_ins
 
-    monkeypatch.setattr("mdl_tf.runs.train.train", lambda config, run: None)
+    monkeypatch.setattr("mdl_tf.runs.train", lambda config, run: None, raising=False)
     data = str(stand_ins.write("cub200", tmp_path))
     for flags, weights in (([], "imagenet"), (["--weights", "Random"], None)):
         arguments = ["train", "--recipe", "cub200-2017", "--data-dir", data, *flags]

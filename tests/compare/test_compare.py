@@ -12,12 +12,17 @@ import pytest
 from helpers.runs import policy_as_before  # noqa: F401
 
 from mdl_tf import cli, compare, files, losses
-from mdl_tf.compare import Comparison, Entry, Folder, parse, prepare, runner, trial
-from mdl_tf.compare.comparison import chosen
+from mdl_tf.compare import Comparison, Entry, Folder, parse, runner, trial
+from mdl_tf.compare import comparison as comparison_module
+from mdl_tf.compare import folder as folder_module
+from mdl_tf.compare.comparison import choose_settings
 from mdl_tf.compare.spaces import SPACES, Choice, Range, changes, draws, space
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.config.setting import setting
 from mdl_tf.config.train_config import LOSSES
-from mdl_tf.runs.evaluate import Embedded
+from mdl_tf.runs import phases
+from mdl_tf.runs.data import read_data
+from mdl_tf.runs.measure import Measured
 from mdl_tf.runs.network import build_loss
 
 
@@ -195,22 +200,26 @@ def test_the_best_draw_is_chosen():
     def tried(value, failed=None, margin=None):
         return {"value": value, "failed": failed, "settings": {"margin": margin or value}}
 
-    assert chosen(comparison, entry, [tried(0.1), tried(0.3), tried(0.2)]) == {"margin": 0.3}
+    assert choose_settings(comparison, entry, [tried(0.1), tried(0.3), tried(0.2)]) == {
+        "margin": 0.3
+    }
     equal = [tried(None, "no"), tried(0.1, margin=0.7), tried(0.1, margin=0.8)]
-    assert chosen(comparison, entry, equal) == {"margin": 0.7}, "the earlier one"
-    assert chosen(comparison, entry, [tried(0.1), None, tried(0.2)]) is None, "not over yet"
-    assert chosen(comparison, entry, [tried(None, "no")] * 3) is None
+    assert choose_settings(comparison, entry, equal) == {"margin": 0.7}, "the earlier one"
+    assert choose_settings(comparison, entry, [tried(0.1), None, tried(0.2)]) is None, (
+        "not over yet"
+    )
+    assert choose_settings(comparison, entry, [tried(None, "no")] * 3) is None
     defaults = {"learning_rate": 3e-3, "mining": "semi_hard", "margin": 0.2}
-    assert chosen(dataclasses.replace(comparison, search=1), entry, [None]) == defaults
+    assert choose_settings(dataclasses.replace(comparison, search=1), entry, [None]) == defaults
 
 
 # -------------------------------------------------------------------------------------- one run
 
 
 @pytest.fixture(scope="module")
-def data(features, tmp_path_factory):
+def data(features):
     comparison = Comparison(config_of(features), parse("triplet"))
-    return prepare.load(comparison, Folder(tmp_path_factory.mktemp("folder")), quiet)
+    return read_data(comparison.config)
 
 
 def test_a_run_repeats_and_its_seed_is_that_of_all_losses(data, features):
@@ -219,7 +228,7 @@ def test_a_run_repeats_and_its_seed_is_that_of_all_losses(data, features):
     assert first.record["history"] == again.record["history"]
     assert [row["epoch"] for row in first.record["history"]] == [1, 2]
     others = [config_of(features, loss="circle"), config_of(features, seed=1)]
-    start = [trial.untrained(c, data).get_weights() for c in (config_of(features), *others)]
+    start = [trial.build_untrained(c, data).get_weights() for c in (config_of(features), *others)]
     assert np.array_equal(start[0][0], start[1][0])
     assert not np.array_equal(start[0][0], start[2][0])
 
@@ -231,7 +240,7 @@ def test_a_run_is_measured_at_its_best_epoch(data, features):
     assert record["value"] == max(values)
     assert record["best_epoch"] == values.index(max(values)) + 1
     assert record["best_epoch"] < 6, "an input that can tell the best from the last"
-    validation = data.validation.image_set
+    validation = data.validation
     found = trial.measure(embedder, data._replace(test=validation), config)
     assert found.metrics["map_at_r"] == pytest.approx(record["value"], abs=1e-6)
 
@@ -252,15 +261,15 @@ def test_a_run_that_diverges_has_failed(data, features):
     assert record["value"] is None
 
 
-def test_a_run_with_a_warm_up(tmp_path):
+def test_a_run_with_a_warm_up():
     settings = {
         **{"dataset": "digits", "backbone": "conv4", "image_size": 16, "embedding_dim": 4},
         **{"classes_per_batch": 3, "images_per_class": 4, "validation": 0.4, "epochs": 3},
         **{"steps_per_epoch": 2, "warm_up_epochs": 1},
     }
     comparison = Comparison(TrainConfig(**settings), parse("triplet"))
-    data = prepare.load(comparison, Folder(tmp_path), quiet)
-    before = trial.untrained(comparison.config, data)
+    data = read_data(comparison.config)
+    before = trial.build_untrained(comparison.config, data)
     kept = []
 
     def watched(config, model, learns):
@@ -268,9 +277,9 @@ def test_a_run_with_a_warm_up(tmp_path):
         kept.append([w.numpy() for w in model.get_layer("conv4").weights])
         phases_end(config, model, learns)
 
-    phases_end = trial.phases.end_warm_up
+    phases_end = phases.end_warm_up
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial.phases, "end_warm_up", watched)
+        patch.setattr(phases, "end_warm_up", watched)
         record, embedder = trial.train(comparison.config, data)
     assert [row["epoch"] for row in record["history"]] == [1, 2, 3]
     trained_first, network = kept
@@ -336,7 +345,7 @@ def counted(monkeypatch):
         seen.append("test")
         assert data.test.name == "features test"
         metrics = {"recall_at_1": number(config), "map_at_r": 0.5, "nmi": 0.5, "f1": 0.1}
-        return Embedded(metrics, (np.ones(3), np.ones(3)), None)
+        return Measured(metrics, (np.ones(3), np.ones(3)), None)
 
     monkeypatch.setattr(trial, "train", train)
 
@@ -344,7 +353,7 @@ def counted(monkeypatch):
         seen.append(("untrained", config.seed))
         return Small()
 
-    monkeypatch.setattr(trial, "untrained", untrained)
+    monkeypatch.setattr(trial, "build_untrained", untrained)
     monkeypatch.setattr(trial, "measure", measure)
     return seen
 
@@ -487,6 +496,58 @@ def test_other_settings_or_data_are_another_comparison(small, features, tmp_path
     assert names == ["compare-npz-none", "compare-npz-none-2", "compare-npz-none"]
 
 
+def test_a_folder_of_somebody_elses_is_no_comparison_and_is_not_removed(features, tmp_path, capsys):
+    """Also where its files have the names that a comparison begins with."""
+    for name in ("data.json", "raw.json", "left_out.csv"):
+        mine = tmp_path / name.split(".")[0]
+        mine.mkdir()
+        (mine / name).write_text("mine")
+        with pytest.raises(ConfigError, match="which is something else"):
+            Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, mine.name)
+        assert (mine / name).read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    folder = Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "empty")
+    with pytest.raises(RuntimeError), folder.alone():
+        raise RuntimeError
+    assert (tmp_path / "empty").is_dir(), "this process did not make it"
+
+
+def test_kept_trials_are_found_when_the_config_gains_a_field(small, counted, monkeypatch):
+    """As if a later version had a new field, and another default for an old one."""
+    comparison, folder = small("triplet,circle", 2, 1)
+    compare.compare(comparison, folder, report=quiet)
+    count = len(trained(counted))
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(TrainConfig):
+        monitor: str = setting("recall_at_1", "another default", choices=("map_at_r",))
+        head: str = setting("random", "a new field", choices=("auto", "random"), before="random")
+
+    monkeypatch.setattr(comparison_module, "TrainConfig", Later)
+    monkeypatch.setattr(folder_module, "TrainConfig", Later)
+    kept = json.loads((folder.path / "trials/triplet/search-000.json").read_text())
+    assert kept["config"]["version"] and "head" not in kept["config"]
+    config = Later(**config_of(comparison.config.data_dir).to_dict())
+    later = Comparison(config, comparison.entries, 2, 1)
+    folder = Folder.of(later, folder.path.parent, "one")
+    compare.compare(later, folder, report=quiet)
+    assert len(trained(counted)) == count
+    assert len(folder.results().trials) == 2 * 3
+
+
+def test_the_config_of_a_run_may_be_that_of_a_comparison(features, tmp_path):
+    """A run keeps the settings of its loss too; where they are the defaults they are no setting."""
+    from mdl_tf.runs.network import resolve
+
+    path = tmp_path / "config.json"
+    arguments = ["compare", "--config", str(path), "--losses", "triplet", "--search", "1"]
+    arguments += ["--seeds", "1", "--runs-dir", str(tmp_path), "--name", "one"]
+    path.write_text(resolve(config_of(features, epochs=1)).to_json())
+    assert cli.main(arguments) == 0
+    path.write_text(resolve(config_of(features, loss_args={"margin": 0.7})).to_json())
+    assert cli.main(arguments) == 2
+
+
 def test_data_that_changed_are_refused(tmp_path, counted):
     """Also if there are as many images of as many classes as before."""
     rng, labels = np.random.default_rng(0), np.repeat(np.arange(20), 8)
@@ -563,7 +624,7 @@ def test_pictures_of_the_same_queries(tmp_path):
         with Image.open(folder.path / "pictures" / final["neighbors"]) as image:
             pictures.append(np.asarray(image))
     assert pictures[0].shape == pictures[1].shape
-    queries = runner.NeighborMosaic(prepare.load(comparison, folder, quiet).test, 6, 6, 0)
+    queries = runner.NeighborMosaic(read_data(comparison.config).test, 6, 6, 0)
     y, x = queries.place(5, 0)
     assert np.array_equal(pictures[0][:, : x + 72], pictures[1][:, : x + 72]), "the same queries"
     assert not np.array_equal(pictures[0], pictures[1])

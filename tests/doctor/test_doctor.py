@@ -548,7 +548,7 @@ def features(tmp_path_factory):
     settings |= {"epochs": 2, "steps_per_epoch": 4, "clustering": False}
     run_config = TrainConfig(**settings)
     run = Run.create(run_config, folder, "run")
-    train.train(run_config, run, report=lambda line: None)
+    train(run_config, run, report=lambda line: None)
     return run
 
 

@@ -13,10 +13,9 @@ from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.datasets import Collection, ImageSet
 from mdl_tf.embedding import concatenated, embed
 from mdl_tf.recipes.tables import published
-from mdl_tf.runs import Run, train
-from mdl_tf.runs import folds as cross_validation
-from mdl_tf.runs.keeping import RunCheckpoint
-from mdl_tf.runs.report import _own, _published
+from mdl_tf.runs import Run, folds, train
+from mdl_tf.runs.keeping import OnDisk, RunCheckpoint
+from mdl_tf.runs.report import _own_rows, _published_lines
 
 # Five classes to train from: three and two.
 FOLDS = {
@@ -30,7 +29,7 @@ FOLDS = {
 
 
 def quietly(config, run):
-    return train.train(config, run, report=lambda line: None)
+    return train(config, run, report=lambda line: None)
 
 
 def collection(sides):
@@ -76,7 +75,7 @@ def test_folds_of_one_class_are_too_small():
 def finished(tmp_path_factory):
     config, run = started(tmp_path_factory.mktemp("folds"), **FOLDS)
     lines = []
-    results = train.train(config, run, report=lines.append)
+    results = train(config, run, report=lines.append)
     return run, results, "\n".join(lines)
 
 
@@ -176,7 +175,7 @@ def test_an_interrupted_fold_goes_on_as_if_nothing_had_happened(tmp_path, monkey
 
     def interrupt(self, epoch, logs=None):
         kept(self, epoch, logs)
-        if "fold-2" in str(self._run.folder):
+        if "fold-2" in str(self._keep.run.folder):
             raise KeyboardInterrupt
 
     config, run = started(tmp_path, **FOLDS)
@@ -197,25 +196,26 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path, capsys):
     settings = ["--dataset", "digits", "--backbone", "conv4", "--image-size", "16", "--name", "a"]
     settings += ["--classes-per-batch", "3", "--runs-dir", str(tmp_path)]
     # Only the second part of three, and the third of four, are too small.
-    for folds, message in (
+    for count, message in (
         ("2", "`classes_per_batch` (--classes-per-batch) must be at most the number of training"),
         ("3", "1 for validation, 5 for the test; fold=3 of folds=3"),
     ):
-        assert cli.main(["train", *settings, "--folds", folds]) == 2
+        assert cli.main(["train", *settings, "--folds", count]) == 2
         printed = capsys.readouterr()
         assert message in printed.err and "Fold 1" not in printed.out
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_first_fold_that_fails_at_once_leaves_nothing(tmp_path):
+def test_a_first_fold_that_fails_at_once_leaves_nothing(tmp_path, monkeypatch):
     config, run = started(tmp_path, **FOLDS)
 
-    def refuse(config, part, report):
+    def refuse(*_):
         raise ValueError("no such layer")
 
-    with pytest.raises(ValueError):
-        cross_validation.train_folds(config, run, refuse, lambda line: None)
-    run.discard_if_empty()
+    monkeypatch.setattr(folds, "train_network", refuse)
+    with pytest.raises(ValueError, match="no such layer"):
+        quietly(config, run)
+    run.discard_if_new()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,21 +238,18 @@ def test_the_monitor_tells_the_best_epoch_and_ends_the_run(tmp_path, monkeypatch
     monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
     config, run = started(tmp_path, epochs=5, patience=2, monitor="map_at_r")
     saved = []
-    best = RunCheckpoint._write_best
+    best = OnDisk._write_best
     monkeypatch.setattr(
-        RunCheckpoint,
+        OnDisk,
         "_write_best",
-        lambda self, checkpoint, path: (
-            saved.append(checkpoint.name),
-            best(self, checkpoint, path),
-        ),
+        lambda self, epoch, *arguments: (saved.append(epoch + 1), best(self, epoch, *arguments)),
     )
     lines = []
-    train.train(config, run, report=lines.append)
+    train(config, run, report=lines.append)
     assert (
         "No better val_map_at_r in 2 epochs: training ends. The best is that of epoch 2." in lines
     )
-    assert saved == ["epoch-0001.keras", "epoch-0002.keras"]
+    assert saved == [1, 2]
     assert len(history(run)) == 4
 
 
@@ -319,7 +316,7 @@ def test_figures_are_held_against_those_of_equal_size_and_kind_alone(finished):
         # Without a word it is one network alone.
         ([alone], ["separated"]),
     ):
-        lines = published(rows, _own(run.config, results)).splitlines()
+        lines = published(rows, _own_rows(run.config, results)).splitlines()
         sizes = {"separated": "8", "concatenated": "16"}
         assert [line.split() for line in lines if line.startswith("this run")] == [
             ["this", "run", "conv4", sizes[kind], kind]
@@ -332,16 +329,16 @@ def test_nothing_published_stands_beside_a_stand_in(tmp_path):
     run, results, _ = with_recipe(tmp_path, published=ROWS)
     images = collection(["test"] * 3).images
     named = dataclasses.replace(images, name="cub200 stand-in test")
-    assert _published(run, run.config, named, results) == [
+    assert _published_lines(run, run.config, named, results) == [
         "No published figure is beside these: they are of a stand-in.",
         "",
     ]
-    assert "Published, beside" in _published(run, run.config, images, results)[0]
+    assert "Published, beside" in _published_lines(run, run.config, images, results)[0]
 
 
 def test_the_summary_has_every_metric_of_the_folds():
-    folds = [{"features": {"a": 0}, "untrained": {"a": i}, "trained": {"a": 3 * i}} for i in (1, 3)]
-    assert cross_validation._summary(folds) == {
+    rows = [{"features": {"a": 0}, "untrained": {"a": i}, "trained": {"a": 3 * i}} for i in (1, 3)]
+    assert folds._summarize(rows) == {
         "features": {"a": 0},
         "untrained": {"a": 2.0},
         "separated": {"a": 6.0},

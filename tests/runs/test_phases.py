@@ -58,7 +58,7 @@ def own_network(tmp_path, monkeypatch):
 
 
 def quietly(config, run):
-    return train.train(config, run, report=lambda line: None)
+    return train(config, run, report=lambda line: None)
 
 
 def interrupted_after(epoch, config, run, monkeypatch):

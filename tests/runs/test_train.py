@@ -7,18 +7,18 @@ import sys
 import keras
 import numpy as np
 import pytest
-
 from helpers.runs import SMALL, history, policy_as_before, started  # noqa: F401
+
 from mdl_tf import cli
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.config.train_config import LOSSES
 from mdl_tf.losses import MarginDiscriminateLoss
-from mdl_tf.runs import Run, train
 from mdl_tf.runs import data as run_data
-from mdl_tf.runs import evaluate as evaluation
-from mdl_tf.runs import training as run_fit
+from mdl_tf.runs import evaluate_run, train
 from mdl_tf.runs.keeping import RunCheckpoint
+from mdl_tf.runs.measure import measure_raw
 from mdl_tf.runs.network import build_loss, build_model, build_optimizer, build_training_model
+
 
 def train_one_epoch(config, run, monkeypatch):
     """Train until an interruption right after the first epoch was kept."""
@@ -30,7 +30,7 @@ def train_one_epoch(config, run, monkeypatch):
 
     monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train.train(config, run, report=lambda line: None)
+        train(config, run, report=lambda line: None)
     monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
 
 
@@ -46,13 +46,13 @@ def train_one_epoch(config, run, monkeypatch):
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, settings):
     config, whole = started(tmp_path / "whole", **settings)
-    expected = train.train(config, whole, report=lambda line: None)
+    expected = train(config, whole, report=lambda line: None)
 
     config, broken = started(tmp_path / "broken", **settings)
     train_one_epoch(config, broken, monkeypatch)
     assert len(history(broken)) == 1
     keras.backend.clear_session()
-    found = train.train(broken.config, broken, report=lambda line: None)
+    found = train(broken.config, broken, report=lambda line: None)
 
     np.testing.assert_allclose(history(broken), history(whole), rtol=1e-4, atol=1e-5)
     assert found["trained"] == pytest.approx(expected["trained"], rel=1e-4, abs=1e-5)
@@ -83,13 +83,13 @@ def test_patience_counts_on_across_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
     config, run = started(tmp_path, epochs=7, patience=3)
     with pytest.raises(KeyboardInterrupt):
-        train.train(config, run, report=lambda line: None)
+        train(config, run, report=lambda line: None)
     monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
     best = run.model.read_bytes()
-    train.train(config, run, report=lambda line: None)
+    train(config, run, report=lambda line: None)
     assert len(history(run)) == 5
     assert run.model.read_bytes() == best, "0.6 is not better than the 0.9 before the interruption"
-    train.train(config, run, report=lambda line: None)
+    train(config, run, report=lambda line: None)
     assert len(history(run)) == 5, "stopped stays stopped"
 
 
@@ -99,7 +99,7 @@ def test_divergence_is_told_and_keeps_nothing_of_it(tmp_path, monkeypatch):
     )
     config, run = started(tmp_path)
     with pytest.raises(ValueError) as raised:
-        train.train(config, run, report=lambda line: None)
+        train(config, run, report=lambda line: None)
     assert str(raised.value) == (
         "Training diverged: the loss is nan after batch 1 of epoch 1. Lower `learning_rate`. "
         "Received: learning_rate=0.003"
@@ -127,27 +127,27 @@ def test_a_class_that_was_trained_on_never_gets_into_the_test(tmp_path, monkeypa
         images_per_class=2,
         epochs=1,
     )
-    train.train(config, run, report=lambda line: None)
-    assert evaluation.evaluate_run(run, clustering=False)["classes"] == 6
+    train(config, run, report=lambda line: None)
+    assert evaluate_run(run, clustering=False)["classes"] == 6
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     assert cli.main(["evaluate", str(run.folder), "--data-dir", "photos", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == 6, "its own data by a relative path"
     pictures(tmp_path / "photos", ["a0", "a1", "a2"])  # now m5 would be a test class
     for again in (
-        lambda: evaluation.evaluate_run(run),
-        lambda: train.train(config, run, report=lambda line: None),
+        lambda: evaluate_run(run),
+        lambda: train(config, run, report=lambda line: None),
     ):
         with pytest.raises(ConfigError, match="must be split as it was when the run began"):
             again()
-    assert evaluation.evaluate_run(run, split="all", clustering=False)["classes"] == 15
+    assert evaluate_run(run, split="all", clustering=False)["classes"] == 15
 
 
 def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path):
     histories = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         config, run = started(tmp_path / name, seed=seed, epochs=2, augment="paper")
-        train.train(config, run, report=lambda line: None)
+        train(config, run, report=lambda line: None)
         histories.append(history(run))
     np.testing.assert_array_equal(histories[0], histories[1])
     assert not np.allclose(histories[0], histories[2], rtol=1e-3)
@@ -158,11 +158,12 @@ def test_repeatable_runs_one_operation_at_a_time():
     third batch of Inception-BN on. A fresh process, since it is too late once TensorFlow runs."""
     script = (
         "import tensorflow as tf\n"
-        "from mdl_tf import run_fit\n"
-        "run_fit.make_repeatable()\n"
+        "from mdl_tf.config import TrainConfig\n"
+        "from mdl_tf.runs.training import prepare_keras\n"
+        "prepare_keras(TrainConfig(repeatable=True))\n"
         "print(tf.config.threading.get_inter_op_parallelism_threads())\n"
         "tf.constant(0)\n"
-        "run_fit.make_repeatable()\n"
+        "prepare_keras(TrainConfig(repeatable=True))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -183,7 +184,7 @@ def test_model_keras_is_the_best_epoch_not_the_last(tmp_path, monkeypatch):
     weights = {}
     monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
     config, run = started(tmp_path)
-    train.train(config, run, report=lambda line: None)
+    train(config, run, report=lambda line: None)
     best = keras.saving.load_model(run.model, compile=False).get_weights()
     for found, expected in zip(best, weights[1], strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -193,12 +194,12 @@ def test_model_keras_is_the_best_epoch_not_the_last(tmp_path, monkeypatch):
 def test_without_validation_the_last_model_is_kept_and_the_table_has_no_recall(tmp_path):
     lines = []
     config, run = started(tmp_path, validation=0, epochs=2)
-    train.train(config, run, report=lines.append)
+    train(config, run, report=lines.append)
     assert not (run.folder / "recall.png").exists()
     assert (run.folder / "loss.png").exists()
     assert any(line.startswith("  2/2") and line.count(" -") >= 5 for line in lines)
     with pytest.raises(ValueError, match="'validation' is empty"):
-        evaluation.evaluate_run(run, split="validation")
+        evaluate_run(run, split="validation")
 
 
 def test_raw_pixels_are_those_of_the_images(tmp_path):
@@ -206,7 +207,7 @@ def test_raw_pixels_are_those_of_the_images(tmp_path):
     from mdl_tf.metrics import recall_at_k
 
     _, _, test = datasets.load("digits", validation=0)
-    found = evaluation.raw_pixels(test)["recall_at_1"]
+    found = measure_raw(test)["recall_at_1"]
     directly = recall_at_k(test.images.reshape(len(test), -1), test.labels)
     assert found == pytest.approx(directly, abs=0.02), "32 x 32 by interpolation against 8 x 8"
 
@@ -245,7 +246,7 @@ def test_a_network_that_cannot_be_built_is_refused_before_data_are_read(
     monkeypatch.setattr(run_data.datasets, "read", lambda *a, **k: pytest.fail("data were read"))
     config, run = started(tmp_path, **settings)
     with pytest.raises(ConfigError) as raised:
-        train.train(config, run, report=lambda line: None)
+        train(config, run, report=lambda line: None)
     assert message in str(raised.value)
 
 
@@ -254,7 +255,7 @@ def test_weights_that_were_fetched_are_not_needed_to_go_on(tmp_path, monkeypatch
     config, run = started(tmp_path, weights=str(tmp_path / "w.weights.h5"), epochs=2)
     train_one_epoch(config, run, monkeypatch)
     (tmp_path / "w.weights.h5").unlink()
-    train.train(run.config, run, report=lambda line: None)
+    train(run.config, run, report=lambda line: None)
     assert len(history(run)) == 2
 
 
@@ -273,11 +274,11 @@ def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
         tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False
     )
     train_one_epoch(config, run, monkeypatch)
-    found = train.train(run.config, run, report=lambda line: None)
+    found = train(run.config, run, report=lambda line: None)
     assert history(run)[:, 0].tolist() == [1, 2]
     model = keras.saving.load_model(run.model, compile=False)
     assert model.output_shape == (None, 8), "the embedder alone, whatever the loss"
-    again = evaluation.evaluate_run(run, clustering=False)
+    again = evaluate_run(run, clustering=False)
     assert again["recall_at_1"] == pytest.approx(found["trained"]["recall_at_1"])
 
 
@@ -352,7 +353,7 @@ def test_margin_of_the_reports_is_one_between_euclidean_distances():
         ("contrastive", {}, 0.0),
     ):
         config = TrainConfig(loss=loss, loss_args=args)
-        assert run_fit._margin(loss, build_loss(config, 2)) == margin
+        assert build_loss(config, 2).gap == margin
 
 
 def test_cosine_schedule_rises_then_falls_to_nearly_nothing():
@@ -374,7 +375,7 @@ def test_state_that_is_damaged_is_a_clear_error(tmp_path):
     config, run = started(tmp_path)
     run.write_text("resume/state.json", "{")
     with pytest.raises(ConfigError, match="state.json must be JSON"):
-        train.train(config, run, report=lambda line: None)
+        train(config, run, report=lambda line: None)
 
 
 def test_writing_leaves_the_old_file_if_the_new_one_fails(tmp_path):

@@ -14,8 +14,8 @@ from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.datasets import CorruptImagesError, ImageSet
 from mdl_tf.datasets.own import csv_file
 from mdl_tf.embedding import embed, load_model
-from mdl_tf.runs import Run, train
-from mdl_tf.runs import evaluate as evaluation
+from mdl_tf.runs import Run, evaluate_run, train
+from mdl_tf.runs.measure import measure_raw
 
 SMALL = {
     "dataset": "folder",
@@ -49,7 +49,7 @@ def photographs(tmp_path_factory):
 def trained(runs, **settings):
     config = TrainConfig(**{**SMALL, **settings})
     run, lines = Run.create(config, runs), []
-    return train.train(config, run, report=lines.append), run, lines
+    return train(config, run, report=lines.append), run, lines
 
 
 def test_broken_files_stop_before_the_first_step_or_are_listed(photographs, tmp_path):
@@ -64,7 +64,7 @@ def test_broken_files_stop_before_the_first_step_or_are_listed(photographs, tmp_
         with open(run.folder / "left_out.csv", encoding="utf-8", newline="") as file:
             assert list(csv.reader(file)) == [["path", "reason"], [str(broken), "is empty"]]
         assert f"  left out: {broken}, which is empty" in lines
-        measured = evaluation.evaluate_run(run, split="all", clustering=False)
+        measured = evaluate_run(run, split="all", clustering=False)
         assert (measured["images"], measured["left_out"]) == (40, 1)
     finally:
         broken.unlink()
@@ -115,7 +115,7 @@ def test_without_a_network_the_embedding_layer_alone_is_trained(features, tmp_pa
     embeddings, _ = embed(model, stored["features"][test].astype(np.float32))
     expected = metrics.evaluate(embeddings, stored["labels"][test])
     assert results["trained"]["recall_at_1"] == expected["recall_at_1"]
-    measured = evaluation.evaluate_run(run, clustering=False)
+    measured = evaluate_run(run, clustering=False)
     assert measured["recall_at_1"] == expected["recall_at_1"]
 
 
@@ -146,7 +146,7 @@ def test_data_that_do_not_fit_the_network(features, tmp_path, settings, message)
 def test_a_run_of_images_cannot_measure_features(photographs, features, tmp_path):
     _, run, _ = trained(tmp_path, data_dir=str(photographs), epochs=1)
     with pytest.raises(ConfigError) as raised:
-        evaluation.evaluate_run(run, dataset="npz", data_dir=str(features))
+        evaluate_run(run, dataset="npz", data_dir=str(features))
     assert "must be of what the run's network takes, images. Received: npz" in str(raised.value)
 
 
@@ -156,7 +156,7 @@ def test_queries_search_the_gallery_and_not_each_other():
     vectors = rng.normal(size=(20, 3)).astype(np.float32)
     queries = np.tile([True, False, True, False, False], 4)
     names = tuple("abcd")
-    found = evaluation.raw_pixels(ImageSet("f", labels, names, features=vectors, queries=queries))
+    found = measure_raw(ImageSet("f", labels, names, features=vectors, queries=queries))
     expected = metrics.evaluate(
         vectors[queries],
         labels[queries],
@@ -166,7 +166,7 @@ def test_queries_search_the_gallery_and_not_each_other():
     assert found["recall_at_1"] == expected["recall_at_1"]
     assert found["queries"] == 8
     # As one set the numbers are others, so that this test can fail.
-    assert evaluation.raw_pixels(ImageSet("f", labels, names, features=vectors))["queries"] == 20
+    assert measure_raw(ImageSet("f", labels, names, features=vectors))["queries"] == 20
 
 
 def test_a_csv_with_splits_boxes_queries_and_gallery(photographs, tmp_path):
@@ -187,7 +187,7 @@ def test_a_csv_with_splits_boxes_queries_and_gallery(photographs, tmp_path):
         "test": ["6", "7", "8", "9"],
     }
     assert csv_file.read(path).images.boxes.tolist() == [[2, 3, 14, 20]] * 40
-    assert evaluation.evaluate_run(run, dataset="digits")["images"] > 0, "which has no boxes"
+    assert evaluate_run(run, dataset="digits")["images"] > 0, "which has no boxes"
     assert any("index validation: 8 images of 2 classes" in line for line in lines)
 
 
@@ -205,17 +205,17 @@ def test_data_sets_of_the_papers_from_archive_to_metrics(name, settings, tmp_pat
     results, run, lines = trained(tmp_path / "runs", dataset=name, **settings)
     assert any(f"{name} test: 9 images of 3 classes" in line for line in lines)
     assert results["trained"]["queries"] == (9 if name == "cub200" else 3)
-    measured = evaluation.evaluate_run(run, clustering=False)
+    measured = evaluate_run(run, clustering=False)
     assert measured["recall_at_1"] == results["trained"]["recall_at_1"]
 
 
 def test_own_data_are_known_in_another_place(photographs, tmp_path):
     _, run, _ = trained(tmp_path / "runs", data_dir=str(photographs), epochs=1)
     shutil.copytree(photographs, tmp_path / "moved")
-    moved = evaluation.evaluate_run(run, data_dir=str(tmp_path / "moved"), clustering=False)
+    moved = evaluate_run(run, data_dir=str(tmp_path / "moved"), clustering=False)
     assert (moved["split"], moved["images"]) == ("test", 20)
     (tmp_path / "moved" / "0").rename(tmp_path / "moved" / "another")
-    other = evaluation.evaluate_run(run, data_dir=str(tmp_path / "moved"), clustering=False)
+    other = evaluate_run(run, data_dir=str(tmp_path / "moved"), clustering=False)
     assert (other["split"], other["images"]) == ("all", 40)
 
 
@@ -224,7 +224,7 @@ def test_a_run_goes_on_only_with_the_images_it_began_with(photographs, tmp_path)
     _, run, _ = trained(tmp_path / "runs", data_dir=str(tmp_path / "mine"), epochs=1)
     (tmp_path / "mine" / "0" / "3.jpg").unlink()
     with pytest.raises(ConfigError) as raised:
-        train.train(run.config, run, report=lambda line: None)
+        train(run.config, run, report=lambda line: None)
     assert "must hold the images that it held when the run began" in str(raised.value)
 
 

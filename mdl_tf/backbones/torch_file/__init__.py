@@ -6,35 +6,24 @@ as a count of elements and their bytes. The newer is a zip with the object in `d
 storage in an entry of its own.
 """
 
-import io
 import os
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
-from mdl_tf.backbones.torch_file import machine
+from mdl_tf.backbones.torch_file import unpickler
 from mdl_tf.backbones.torch_file.messages import (
     NO_TORCH_FILE,
     Unreadable,
     damaged,
     other_archive,
     other_file,
-    shown,
 )
-from mdl_tf.backbones.torch_file.objects import ITEM_SIZES
-from mdl_tf.backbones.torch_file.tensors import Arrays
+from mdl_tf.backbones.torch_file.tensors import Copier
+from mdl_tf.words import clean
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_ZIP = b"PK"
-_PICKLE = b"\x80"
-
-# What `zipfile` raises for damaged archives.
-_BROKEN_ZIP = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
-    *(NotImplementedError, RuntimeError, OverflowError, ValueError),
-)
 
 
 def read(path):
@@ -63,16 +52,30 @@ def read(path):
         raise ValueError(f"`path` must be a file that exists. Received: path={path}")
     try:
         with open(path, "rb") as file:
-            return _names(_read(file, os.fstat(file.fileno()).st_size))
+            return _read(file, os.fstat(file.fileno()).st_size)
     except Unreadable as error:
-        raise ValueError(
-            f"`path` must {error.rule}. Received: path={path}, {error.detail}"
-        ) from error
+        rule, detail = error.args
+        raise ValueError(f"`path` must {rule}. Received: path={path}, {detail}") from error
     except OSError as error:
         raise ValueError(f"`path` must be readable. Received: path={path}, {error}") from error
 
 
-def _names(value):
+def _read(file, size):
+    beginning = file.read(512)
+    file.seek(0)
+    try:
+        if beginning.startswith(b"PK"):
+            with zipfile.ZipFile(file) as archive:
+                value = _read_archive(archive, size)
+        elif beginning.startswith(b"\x80"):
+            value = _read_stream(file, size)
+        else:
+            raise Unreadable(NO_TORCH_FILE, f"which is {other_file(beginning)}")
+        value = Copier(size).copy(value)
+    except Unreadable:
+        raise
+    except Exception as error:  # `pickle` and `zipfile` raise whatever damaged data lead to
+        raise damaged(str(error) or type(error).__name__) from error
     if type(value) is not dict:
         raise Unreadable("hold a dict of tensors by name", f"which holds a {type(value).__name__}")
     for name in value:
@@ -82,99 +85,67 @@ def _names(value):
     return value
 
 
-def _read(file, size):
-    begin = file.read(512)
-    file.seek(0)
-    if begin.startswith(_ZIP):
-        return _read_zip(file, size)
-    if begin.startswith(_PICKLE):
-        return _read_stream(_Bounded(file, size), size)
-    raise Unreadable(NO_TORCH_FILE, f"which is {other_file(begin)}")
-
-
-class _Bounded:
-    """A file that is never asked for more than it has: `read` reserves memory for what it is asked.
-
-    Args:
-        file: a binary file at its start.
-        size: bytes of the file.
-    """
-
-    def __init__(self, file, size):
-        self._file = file
-        self._size = size
-        self.tell = file.tell
-        self.readline = file.readline
-
-    def read(self, count):
-        """Read bytes.
-
-        Args:
-            count: how many; less at the end of the file.
-
-        Returns:
-            The bytes.
-        """
-        return self._file.read(min(count, self._size - self.tell()))
-
-
-def _read_stream(stream, size):
-    if machine.load(stream)[0] != _MAGIC:
+def _read_stream(file, size):
+    if _next_pickle(file, size)[0] != _MAGIC:
         raise Unreadable(NO_TORCH_FILE, "which is a pickle of another program")
-    if machine.load(stream)[0] != _VERSION:
+    if _next_pickle(file, size)[0] != _VERSION:
         raise damaged("its version is not 1001")
-    system, _ = machine.load(stream)
-    if type(system) is not dict or system.get("little_endian") is not True:
+    system, _ = _next_pickle(file, size)
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Unreadable("have been written on a little-endian machine", "which says otherwise")
-    value, storages = machine.load(stream)
-    keys, _ = machine.load(stream)
+    value, storages = _next_pickle(file, size)
+    keys, _ = _next_pickle(file, size)
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise damaged("its list of storages is no list of text")
     if len(keys) != len(storages) or set(keys) != set(storages):
         raise damaged("its list of storages differs from those of its tensors")
-    arrays = Arrays(value, size)
     for key in keys:
-        count = storages[key].count
-        _require(stream, 8, size)
-        if struct.unpack("<q", stream.read(8)) != (count,):
-            raise damaged(f"storage {shown(key)} has another length than its tensors say")
-        _require(stream, count * ITEM_SIZES[storages[key].kind], size)
-        arrays.fill(key, stream.read(count * ITEM_SIZES[storages[key].kind]))
-    if stream.tell() != size:
-        raise damaged(f"{size - stream.tell()} bytes follow its last storage")
-    return arrays.value
+        if _take(file, 8, size) != struct.pack("<q", len(storages[key].numbers)):
+            raise damaged(f"storage {clean(key, 100)} has another length than its tensors say")
+        storages[key].fill(_take(file, storages[key].bytes, size))
+    if file.tell() != size:
+        raise damaged(f"{size - file.tell()} bytes follow its last storage")
+    return value
 
 
-def _require(stream, count, size):
-    missing = stream.tell() + count - size
+def _next_pickle(file, size):
+    """The value of the pickle at the position of a file, and its storages."""
+    place = file.tell()
+    # `read` reserves memory for what it is asked.
+    data = file.read(min(size - place, unpickler.LARGEST))
+    value, storages, length = unpickler.load(data, size)
+    file.seek(place + length)
+    return value, storages
+
+
+def _take(file, count, size):
+    missing = file.tell() + count - size
     if missing > 0:
         raise damaged(f"at least {missing} bytes are missing at its end")
-
-
-def _read_zip(file, size):
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return _read_archive(archive, size)
-    except _BROKEN_ZIP as error:
-        raise damaged(shown(str(error))) from error
+    return file.read(count)
 
 
 def _read_archive(archive, size):
     entries = {entry.filename: entry for entry in archive.infolist()}
     folder = _folder(archive, entries, size)
-    pickled = io.BytesIO(archive.read(entries[f"{folder}/data.pkl"]))
-    value, storages = machine.load(pickled)
-    if pickled.read(1):
+    entry = entries[f"{folder}/data.pkl"]
+    if entry.file_size > unpickler.LARGEST:
+        raise damaged(f"its pickle has more than {unpickler.LARGEST} bytes")
+    pickled = archive.read(entry)
+    value, storages, length = unpickler.load(pickled, size)
+    if length < len(pickled):
         raise damaged("something follows its pickle")
-    big_endian = _is_big_endian(archive, entries.get(f"{folder}/byteorder"))
-    arrays = Arrays(value, size)
+    entry = entries.get(f"{folder}/byteorder")
+    order = b"little" if entry is None else archive.read(entry)
+    if order not in (b"little", b"big"):
+        raise damaged("its byte order is neither little nor big")
     for key, storage in storages.items():
         entry = entries.get(f"{folder}/data/{key}")
-        if entry is None or entry.file_size != storage.count * ITEM_SIZES[storage.kind]:
+        if entry is None or entry.file_size != storage.bytes:
             wrong = "is missing" if entry is None else "has another length than its tensors say"
-            raise damaged(f"storage {shown(key)} {wrong}")
-        arrays.fill(key, archive.read(entry), big_endian)
-    return arrays.value
+            raise damaged(f"storage {clean(key, 100)} {wrong}")
+        storage.fill(archive.read(entry), "<" if order == b"little" else ">")
+    return value
 
 
 def _folder(archive, entries, size):
@@ -190,10 +161,3 @@ def _folder(archive, entries, size):
     if lengths > size:
         raise damaged("its entries are larger than the file")
     return folders[0]
-
-
-def _is_big_endian(archive, entry):
-    order = b"little" if entry is None else archive.read(entry)
-    if order not in (b"little", b"big"):
-        raise damaged("its byte order is neither little nor big")
-    return order == b"big"

@@ -1,15 +1,10 @@
 """A folder of image files with an `index.csv` that `csv_file` reads: complete, or not there."""
 
 import csv
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from mdl_tf.files import temporary_folder
 
 INDEX = "index.csv"
 
@@ -49,33 +44,22 @@ def write(folder, examples):
         ValueError: if the folder cannot be written, or holds something.
     """
     folder = Path(folder)
-    temporary = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        temporary = Path(tempfile.mkdtemp(".part", f".{folder.name}.", folder.parent))
-        # Inside, since `mkdtemp` makes a folder that nobody else may read.
-        complete = temporary / "complete"
-        complete.mkdir()
-        _write_files(complete, examples)
-        if folder.is_dir():
-            folder.rmdir()
-        complete.rename(folder)
+        with temporary_folder(folder.parent, folder.name) as temporary:
+            _write_files(temporary, examples)
+            if folder.is_dir():
+                folder.rmdir()
+            temporary.rename(folder)
     except OSError as error:
         raise ValueError(
             "`folder` must be new or empty, writable, and have room for the images. "
             f"Received: folder={folder}, {error.strerror or error}"
         ) from error
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
     return folder / INDEX
 
 
 def _write_files(folder, examples):
     with open(folder / INDEX, "w", encoding="utf-8", newline="") as file:
-        if fcntl:  # while this process lives nobody takes the folder for a leftover
-            fcntl.flock(file, fcntl.LOCK_EX)
         rows = csv.writer(file)
         rows.writerow(("path", "label", "class_name", "left", "top", "right", "bottom"))
         for example in examples:
@@ -84,18 +68,3 @@ def _write_files(folder, examples):
             path.write_bytes(example.content)
             box = example.box or ("",) * 4
             rows.writerow((example.path, example.label, example.class_name, *box))
-
-
-def _remove_leftovers(folder):
-    if not fcntl:
-        return
-    for leftover in folder.parent.iterdir():
-        name = leftover.name
-        if not (name.startswith(f".{folder.name}.") and name.endswith(".part")):
-            continue
-        try:
-            with open(leftover / "complete" / INDEX, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(leftover, ignore_errors=True)
-        except OSError:
-            pass  # being written by another process

@@ -9,22 +9,19 @@ import re
 import shutil
 import stat
 import struct
+import sys
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from mdl_tf.files import locked, temporary_folder
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ZIP_SUFFIX = ".zip"
 
-_CHUNK = 1 << 20  # bytes
-_TEMPORARY = ".extracting"
+_PIECE = 1 << 20  # bytes that are read at once
+_MOST = 10_000_000  # members; the largest data set has some 120,000
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error),
     *(EOFError, NotImplementedError, struct.error, UnicodeDecodeError),
@@ -64,8 +61,10 @@ def extract(archive, folder, progress=None):
         raise ValueError(f"`archive` must be a file that exists. Received: archive={archive}")
     unpack = _unzip if archive.name.lower().endswith(ZIP_SUFFIX) else _untar
     try:
-        with _temporary_folder(archive, folder) as temporary:
-            unpack(archive, temporary, progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Inside the folder and not beside it, which may be another disk.
+        with locked(folder), temporary_folder(folder, archive.name) as temporary:
+            unpack(_Members(archive, temporary), progress)
             return _put_in_place(archive, temporary, folder)
     except _DAMAGED as error:
         raise ValueError(
@@ -88,69 +87,111 @@ def _message(error, archive, folder):
     )
 
 
-@contextlib.contextmanager
-def _temporary_folder(archive, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        for name in os.listdir(folder):
-            if name.startswith(f".{archive.name}.") and name.endswith(_TEMPORARY):
-                shutil.rmtree(folder / name)
-        # Inside the folder and not beside it, which may be another disk.
-        temporary = tempfile.mkdtemp(_TEMPORARY, f".{archive.name}.", folder)
-        try:
-            yield Path(temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+class _Members:
+    """What may be in an archive, asked for one member after the other.
+
+    Args:
+        archive: path of the archive.
+        target: the empty folder that it is extracted to.
+    """
+
+    def __init__(self, archive, target):
+        self.archive, self.target = archive, target
+        self._count = 0
+
+    def admit(self, name, size, is_folder):
+        """Whether to extract a member; `False` for what macOS adds.
+
+        Raises:
+            ValueError: if it may not be in an archive, or does not fit on the disk.
+        """
+        self._count += 1
+        if self._count > _MOST:
+            raise self.refused(name, f"it is one of more than {_MOST:,}")
+        parts = name.split("/")
+        outside = name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
+        # On Windows a drive letter starts from anew wherever it stands.
+        if outside or any(re.match("[A-Za-z]:", part) for part in parts):
+            raise self.refused(name, "it could land outside the folder")
+        if any(part.startswith("._") or part in ("__MACOSX", ".DS_Store") for part in parts):
+            return False
+        # Looked up on the disk, which may not tell upper from lower case.
+        path = self.target.joinpath(*parts)
+        places = [self.target.joinpath(*parts[:i]) for i in range(1, len(parts))]
+        taken = os.path.lexists(path) and not (is_folder and path.is_dir())
+        if taken or any(place.is_file() for place in places):
+            raise self.refused(name, "it is there twice")
+        self.require_space(size)
+        return True
+
+    def require_space(self, size):
+        """Refuse what does not fit on the disk."""
+        free = shutil.disk_usage(self.target).free
+        if size > free:
+            raise ValueError(
+                "`folder` must be on a disk with enough free space. Received: "
+                f"folder={self.target.parent}, {free:,} bytes free, archive={self.archive}, at "
+                f"least {size:,} bytes needed"
+            )
+
+    def refused(self, name, reason):
+        """The error for a member that may not be there."""
+        return ValueError(
+            "`archive` must hold plain files and folders that land inside `folder`. "
+            f"Received: archive={self.archive}, member {name!r}: {reason}"
+        )
 
 
-@contextlib.contextmanager
-def _alone(folder):
-    """Wait while another process extracts here: its temporary folder is no leftover."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system that has no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _untar(archive, target, progress):
-    total = archive.stat().st_size
+def _untar(members, progress):
+    if not hasattr(tarfile, "data_filter"):
+        version = ".".join(map(str, sys.version_info[:3]))
+        raise ValueError(
+            "Tar files are extracted by Python 3.10.12, 3.11.4 or newer; or extract this one by "
+            f"hand. Received: archive={members.archive}, Python {version}"
+        )
+    total = members.archive.stat().st_size
     # A lower bound; the sum of the members would need a pass of its own through the archive.
-    _require_space(archive, target, total)
-    with open(archive, "rb") as file, contextlib.ExitStack() as stack:
+    members.require_space(total)
+
+    def take(member, target):
+        # Links are refused here, and with them all by which Python's filter could be deceived
+        # before 3.10.18, 3.11.13 and 3.12.11 (CVE-2025-4517, 4330, 4138 and 2024-12718).
+        if not (member.isdir() or member.isfile()) or member.size < 0:
+            raise members.refused(member.name, "it is a link, a device or the like")
+        if progress:
+            progress(file.tell(), total)
+        if not members.admit(member.name, member.size, member.isdir()):
+            return None
+        # Modes and times are those of a file that the user makes, whatever the archive says.
+        return tarfile.data_filter(member, target).replace(mode=None, mtime=None, deep=False)
+
+    with open(members.archive, "rb") as file, contextlib.ExitStack() as stack:
         # By content and not by name: browsers unzip a .tgz and keep its name.
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         stream = stack.enter_context(gzip.GzipFile(fileobj=file)) if zipped else file
-
-        def step(_):
-            if progress:
-                progress(file.tell(), total)
-
-        with tarfile.open(fileobj=stream, mode="r:") as members:
-            for member in members:
-                _untar_member(archive, members, member, target, step)
+        with tarfile.open(fileobj=_Pieces(stream), mode="r:") as tar:
+            tar.extractall(members.target, filter=take)
         _require_end(stream)
-        step(0)
+        if progress:
+            progress(file.tell(), total)
 
 
-def _untar_member(archive, members, member, target, step):
-    path = _path(archive, member.name, target)
-    if path is None:
-        return
-    if not (member.isdir() or member.isfile()) or member.size < 0:
-        raise _refused(archive, member.name, "it is a link, a device or the like")
-    if member.isdir():
-        _write(archive, member.name, path, None, step)
-        return
-    _require_space(archive, target, member.size)
-    with members.extractfile(member) as source:
-        _write(archive, member.name, path, source, step)
+class _Pieces:
+    """A stream of which no more is asked at once than a piece: headers state lengths of their own.
+
+    Args:
+        stream: a binary file.
+    """
+
+    def __init__(self, stream):
+        self._read, self.seek, self.tell = stream.read, stream.seek, stream.tell
+
+    def read(self, size):
+        """As of a file."""
+        if not 0 <= size <= _PIECE:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._read(size)
 
 
 def _require_end(stream):
@@ -160,7 +201,7 @@ def _require_end(stream):
     end makes gzip compare its checksum.
     """
     rest = 0
-    while chunk := stream.read(_CHUNK):
+    while chunk := stream.read(_PIECE):
         if chunk.strip(b"\0"):
             raise tarfile.ReadError("a header in the middle is damaged")
         rest += len(chunk)
@@ -168,90 +209,33 @@ def _require_end(stream):
         raise tarfile.ReadError("unexpected end of data")
 
 
-def _unzip(archive, target, progress):
-    with zipfile.ZipFile(archive) as members:
-        chosen = []
-        for member in members.infolist():
-            path = _path(archive, member.filename, target)
-            if path is not None:
-                _require_plain(archive, member)
-                chosen.append((member, path))
-        total = sum(member.file_size for member, _ in chosen)
-        _require_space(archive, target, total)
+def _unzip(members, progress):
+    with zipfile.ZipFile(members.archive) as file:
+        infos = file.infolist()
+        total = sum(info.file_size for info in infos)
+        members.require_space(total)
         done = 0
-
-        def step(count):
-            nonlocal done
-            done += count
+        for info in infos:
+            _require_plain(members, info)
+            if members.admit(info.filename, info.file_size, info.is_dir()):
+                file.extract(info, members.target)
+            done += info.file_size
             if progress:
                 progress(done, total)
 
-        for member, path in chosen:
-            if member.is_dir():
-                _write(archive, member.filename, path, None, step)
-            else:
-                with members.open(member) as source:
-                    _write(archive, member.filename, path, source, step)
 
-
-def _require_plain(archive, member):
+def _require_plain(members, info):
     """Refuse what a zip file can hold beside files and folders that Python reads everywhere."""
-    kind = stat.S_IFMT(member.external_attr >> 16)
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    reason = None
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refused(archive, member.filename, "it is a link, a device or the like")
-    if member.flag_bits & 0x1:
-        raise _refused(archive, member.filename, "it is encrypted; extract it by hand")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _refused(
-            archive, member.filename, "its compression is not deflate; extract it by hand"
-        )
-
-
-def _path(archive, name, target):
-    """Where a member goes to; `None` if it is passed over."""
-    parts = name.split("/")
-    outside = name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
-    # On Windows a drive letter starts from anew wherever it stands.
-    if outside or any(re.match("[A-Za-z]:", part) for part in parts):
-        raise _refused(archive, name, "it could land outside the folder")
-    if any(part.startswith("._") or part in ("__MACOSX", ".DS_Store") for part in parts):
-        return None
-    return target.joinpath(*parts)
-
-
-def _write(archive, name, path, source, step):
-    """Write a file, or make a folder if there is no source.
-
-    Modes and owners are those of a file that the user makes, whatever the archive says.
-    """
-    try:
-        if source is None:
-            path.mkdir(parents=True, exist_ok=True)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb") as file:
-            while chunk := source.read(_CHUNK):
-                file.write(chunk)
-                step(len(chunk))
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _refused(archive, name, "it is there twice") from error
-
-
-def _require_space(archive, folder, size):
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise ValueError(
-            "`folder` must be on a disk with enough free space. Received: "
-            f"folder={folder.parent}, {free:,} bytes free, archive={archive}, at least "
-            f"{size:,} bytes needed"
-        )
-
-
-def _refused(archive, name, reason):
-    return ValueError(
-        "`archive` must hold plain files and folders that land inside `folder`. "
-        f"Received: archive={archive}, member {name!r}: {reason}"
-    )
+        reason = "it is a link, a device or the like"
+    elif info.flag_bits & 0x1:
+        reason = "it is encrypted; extract it by hand"
+    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        reason = "its compression is not deflate; extract it by hand"
+    if reason:
+        raise members.refused(info.filename, reason)
 
 
 def _put_in_place(archive, temporary, folder):

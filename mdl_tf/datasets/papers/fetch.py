@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdl_tf import __version__
-from mdl_tf.files import locked
+from mdl_tf.files import locked, replacing
 
 TIMEOUT = 30  # seconds without a byte
 PAUSES = (1, 3, 9)  # seconds before another try; one source is given up after as many without gain
@@ -322,8 +322,8 @@ def _remember(file, url, headers, part):
     if file.sha256 or file.md5 or not validator:
         _origin(part).unlink(missing_ok=True)
         return
-    text = json.dumps({"url": url, "validator": validator})
-    _origin(part).write_text(text, encoding="utf-8")
+    with replacing(_origin(part)) as temporary:
+        temporary.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
 
 
 def _origin(part):

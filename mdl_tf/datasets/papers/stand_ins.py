@@ -8,12 +8,10 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 
 from mdl_tf.datasets.cache import data_folder
 from mdl_tf.datasets.papers import stand_in_files
-from mdl_tf.files import STAND_IN
+from mdl_tf.files import STAND_IN, temporary_folder
 
 _ABOUT = (
     "Generated pictures in place of a data set, to try every step of a run. Figures measured on "
@@ -104,20 +102,14 @@ def _digest(contents):
 
 def _write_whole(root, contents):
     """Write files into a new folder and give it its name when it is complete."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = tempfile.mkdtemp(dir=root.parent, prefix=".unfinished-")
-    try:
-        os.chmod(unfinished, 0o755)
-        for path, data in contents.items():
-            path = os.path.join(unfinished, path)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(data)
+    with temporary_folder(root.parent, root.name) as temporary:
+        for name, data in contents.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         try:
-            os.rename(unfinished, root)
+            temporary.rename(root)
         except OSError:
             # Another process was first, with the same files.
             if not (root / STAND_IN).is_file():
                 raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

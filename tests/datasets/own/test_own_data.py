@@ -707,7 +707,7 @@ def test_labels_of_a_dataset_that_do_not_index_class_names(tf):
 def test_a_kill_leaves_nothing_that_looks_complete(tmp_path):
     script = (
         "import os, sys\n"
-        "from mdl_tf.datasets import index\n"
+        "from mdl_tf.datasets.own import index\n"
         "def examples():\n"
         "    yield index.Example('a/0.png', b'x', '1')\n"
         "    print('written', flush=True)\n"
@@ -721,10 +721,10 @@ def test_a_kill_leaves_nothing_that_looks_complete(tmp_path):
     with writer:
         writer.stdout.readline()
         (begun,) = tmp_path.iterdir()
-        assert begun.name.startswith(".images.")
+        assert begun.name.startswith(".unfinished-images-")
         # Another process may write the same folder at that time; it leaves the first one's alone.
         index.write(tmp_path / "images", [index.Example("b.png", b"y", "2")])
-        assert (begun / "complete" / "a" / "0.png").exists()
+        assert (begun / "a" / "0.png").exists()
         writer.kill()
     assert begun.exists()
     (folder / "b.png").unlink()

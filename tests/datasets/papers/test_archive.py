@@ -3,18 +3,21 @@
 import gzip
 import io
 import os
+import platform
 import shutil
 import stat
 import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
+from mdl_tf import files
 from mdl_tf.datasets.papers import archive as archive_module
 from mdl_tf.datasets.papers.archive import extract
 
@@ -156,6 +159,126 @@ def test_a_link_or_device_in_a_tar_file_is_refused(tmp_path, link):
     assert contents(tmp_path / "out") == {}
 
 
+def header(name, *, size=0, kind=tarfile.REGTYPE, body=b"", form=tarfile.GNU_FORMAT):
+    """A member as no writer of Python's makes it: a size that its body does not have."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(form) + body.ljust(-(-len(body) // 512) * 512, b"\0")
+
+
+def pax(**records):
+    """A header of records for the member that follows."""
+    lines = b""
+    for key, value in records.items():
+        line = f" {key}={value}\n".encode()
+        length = len(line) + 1
+        length += len(str(length + len(str(length)) - 1)) - 1
+        lines += str(length).encode() + line
+    return header("pax", size=len(lines), kind=tarfile.XHDTYPE, body=lines)
+
+
+GOOD = header("good.txt", size=4, body=b"good")
+PLAIN = "member 'odd': it is a link, a device or the like"
+FULL = "with enough free space"
+OUTSIDE = "it could land outside the folder"
+DAMAGED = "is damaged or cut off"
+HOSTILE = {
+    "a negative size": (header("odd", size=-512), PLAIN),
+    "a negative size in a record": (pax(size="-512") + header("odd"), PLAIN),
+    "a negative size of what is passed over": (header("._odd", size=-512), "it is a link"),
+    "a long name of negative size": (
+        header("././@LongLink", size=-1024, kind=tarfile.GNUTYPE_LONGNAME) + GOOD,
+        DAMAGED,
+    ),
+    "records of negative size": (header("pax", size=-1024, kind=tarfile.XHDTYPE) + GOOD, DAMAGED),
+    # Read at once, it would take all the memory.
+    "a long name of a gigabyte": (
+        header("././@LongLink", size=1 << 30, kind=tarfile.GNUTYPE_LONGNAME),
+        DAMAGED,
+    ),
+    "records of a gigabyte": (header("pax", size=1 << 30, kind=tarfile.XHDTYPE), DAMAGED),
+    "global records of a gigabyte": (header("pax", size=1 << 30, kind=tarfile.XGLTYPE), DAMAGED),
+    "another name in a record": (pax(path="../evil.txt") + header("odd"), OUTSIDE),
+    "an absolute name in a record": (pax(path="/evil.txt") + header("odd"), OUTSIDE),
+    "a name with a null in a record": (pax(path="evil\0.txt") + header("odd"), OUTSIDE),
+    "a long name that leads outside": (
+        header("././@LongLink", size=512, kind=tarfile.GNUTYPE_LONGNAME, body=b"../" * 170)
+        + header("odd"),
+        OUTSIDE,
+    ),
+    # With which Python's own filter could be deceived until June 2025.
+    "a link, and a file behind it": (
+        header("odd", kind=tarfile.SYMTYPE) + header("odd/evil.txt", size=4, body=b"evil"),
+        PLAIN,
+    ),
+    "a link to itself by a record": (
+        pax(linkpath="odd") + header("odd", kind=tarfile.SYMTYPE),
+        PLAIN,
+    ),
+    "a hard link to a good file": (
+        GOOD + pax(linkpath="good.txt") + header("odd", kind=tarfile.LNKTYPE),
+        PLAIN,
+    ),
+    "a folder that is a link in a longer name": (
+        b"".join(header("d" * 80 + f"/{i}/", kind=tarfile.DIRTYPE) for i in range(9))
+        + header("odd", kind=tarfile.SYMTYPE),
+        PLAIN,
+    ),
+    "a device": (header("odd", kind=tarfile.BLKTYPE), PLAIN),
+    "a kind that nobody knows": (header("odd", kind=b"Z"), PLAIN),
+    "a sparse file of a petabyte": (pax(**{"GNU.sparse.size": 1 << 50}) + GOOD, FULL),
+    "a file of a petabyte": (header("odd", size=1 << 50), FULL),
+    "a file in a file": (GOOD + header("good.txt/evil.txt", size=4, body=b"evil"), "there twice"),
+    "a folder in place of a file": (GOOD + header("good.txt", kind=tarfile.DIRTYPE), "there twice"),
+    "a file in place of a folder": (
+        header("odd", kind=tarfile.DIRTYPE) + header("odd", size=4, body=b"evil"),
+        "there twice",
+    ),
+    "the folder itself as a file": (header(".", size=4, body=b"evil"), "there twice"),
+}
+
+
+@pytest.mark.parametrize("zipped", (False, True))
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("filter_is_deceived", (False, True))
+def test_hostile_tar_files(tmp_path, monkeypatch, kind, zipped, filter_is_deceived):
+    """Refused by our own look at each member: Python's filter may let everything pass."""
+    content, message = HOSTILE[kind]
+    first = header("first.txt", size=5, body=b"first")
+    data = first + content + bytes(20_000_000 if "gigabyte" in kind else 1024)
+    path = tmp_path / ("a.tgz" if zipped else "a.tar")
+    path.write_bytes(gzip.compress(data, 1) if zipped else data)
+    if filter_is_deceived:
+        monkeypatch.setattr(tarfile, "data_filter", lambda member, target: member)
+    before = contents(tmp_path)
+    tracemalloc.start()
+    try:
+        error = error_of(path, tmp_path / "data" / "out")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert message in error and "\n" not in error
+    assert peak < 10_000_000
+    assert contents(tmp_path) == {**before, "data/out/": None}
+
+
+def test_an_archive_of_too_many_members_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module, "_MOST", 3)
+    for kind in ("tgz", "zip"):
+        path = make(tmp_path / f"a.{kind}", {f"{i}.txt": b"" for i in range(4)})
+        assert error_of(path, tmp_path / kind).endswith("'3.txt': it is one of more than 3")
+
+
+def test_a_python_without_filters_for_tar_files_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    path = make(tmp_path / "a.tgz", TREE)
+    message = error_of(path, tmp_path / "out")
+    assert message.startswith("Tar files are extracted by Python 3.10.12, 3.11.4 or newer; or ")
+    assert message.endswith(f"Received: archive={path}, Python {platform.python_version()}")
+    assert contents(tmp_path / "out") == {}
+    extract(make(tmp_path / "a.zip", TREE), tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO))
 def test_a_link_or_device_in_a_zip_file_is_refused(tmp_path, kind):
     members = [zip_member("good.txt", b"good"), zip_member("a/odd", b"/etc", kind | 0o777)]
@@ -281,13 +404,22 @@ def test_more_than_the_disk_holds_is_refused_before_it_is_written(tmp_path, kind
     path = make(tmp_path / f"bomb.{kind}", {"a/zeros.bin": bytes(5_000_000)})
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(4_999_999))
-    monkeypatch.setattr(archive_module, "_write", lambda *_: pytest.fail("it was written"))
+    # What is removed in the end has no files.
+    remove = shutil.rmtree
+    removed = []
+
+    def watch(folder, **options):
+        removed.append([path for path in Path(folder).rglob("*") if path.is_file()])
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", watch)
     size = path.stat().st_size if kind == "tar" else 5_000_000
     assert error_of(path, tmp_path / "out") == (
         "`folder` must be on a disk with enough free space. Received: "
         f"folder={tmp_path / 'out'}, 4,999,999 bytes free, archive={path}, at least {size:,} bytes "
         "needed"
     )
+    assert removed == [[]]
 
 
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
@@ -368,7 +500,7 @@ def test_an_entry_that_is_there_and_differs_is_an_error_and_nothing_changes(tmp_
 
 KILLED = """
 import os, sys
-from mdl_tf.datasets.archive import extract
+from mdl_tf.datasets.papers.archive import extract
 extract(sys.argv[1], sys.argv[2], lambda done, total: done > total / 2 and os._exit(9))
 """
 
@@ -398,7 +530,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
 
 SLOW = """
 import sys, time
-from mdl_tf.datasets.archive import extract
+from mdl_tf.datasets.papers.archive import extract
 def wait(done, total):
     print(time.monotonic(), flush=True)
     time.sleep(0.3)
@@ -406,7 +538,7 @@ extract(sys.argv[1], sys.argv[2], wait)
 """
 
 
-@pytest.mark.skipif(archive_module.fcntl is None, reason="no locks on Windows")
+@pytest.mark.skipif(files.fcntl is None, reason="no locks on Windows")
 def test_a_second_process_waits_for_the_first(tmp_path):
     tree = {"a/1.bin": os.urandom(1000), "b.txt": b"b"}
     path, folder = make(tmp_path / "a.zip", tree), tmp_path / "out"
@@ -422,8 +554,6 @@ def test_a_second_process_waits_for_the_first(tmp_path):
 
 
 def test_a_large_member_is_not_held_in_memory(tmp_path):
-    import tracemalloc
-
     for kind in ("tgz", "zip"):
         path = make(tmp_path / f"a.{kind}", {"large.bin": bytes(30_000_000)})
         tracemalloc.start()

@@ -1,0 +1,35 @@
+"""A run as a whole: one network, or one for each fold of a cross-validation."""
+
+from mdl_tf.runs.folds import train_folds
+from mdl_tf.runs.network import resolve
+from mdl_tf.runs.single import train_network
+
+
+def train(config, run, *, report=print):
+    """Train, or go on with an interrupted run, and report on classes never seen in training.
+
+    Everything is kept in the run folder: `config.json` with every value, those of the loss too;
+    `metrics.json` with the numbers of raw pixels and of the network before training as soon as they
+    are known; best and last model after every epoch. One process at a time trains a run.
+
+    Args:
+        config: the `TrainConfig` of the run.
+        run: a `Run`, new or interrupted.
+        report: a function that prints a line. Defaults to `print`.
+
+    Returns:
+        A dict `{"raw_pixels": {...}, "untrained": {...}, "trained": {...}}` of metrics on the test
+        classes; `"features"` in place of `"raw_pixels"` for a data set of features; with `folds`
+        as `folds.train_folds`.
+
+    Raises:
+        ConfigError, ValueError: for settings that do not fit each other or the data, and if another
+            process trains this run.
+    """
+    with run.alone("A run must be trained"):
+        run.remove_unfinished()
+        config = resolve(config)
+        if not run.has_epochs:
+            run.keep_config(config)
+        train_one = train_folds if config.cross_validated else train_network
+        return train_one(config, run, report)

@@ -1,0 +1,73 @@
+"""Words for people: counts, lists, and texts from outside that may be long or unprintable."""
+
+import unicodedata
+
+# Signs that change the direction of the text around them, so that a name prints as another one.
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+def count(amount, noun):
+    """An amount with its noun: `1 loss`, `2 losses`, `1,000 images`.
+
+    Args:
+        amount: an integer.
+        noun: in the singular.
+    """
+    return f"{amount:,} {noun if amount == 1 else plural(noun)}"
+
+
+def plural(noun):
+    """The plural of a noun: `losses`, `images`.
+
+    Args:
+        noun: in the singular.
+    """
+    return noun + ("es" if noun.endswith("s") else "s")
+
+
+def listing(words, most=None):
+    """Words in a row: `a, b and c`.
+
+    Args:
+        words: texts.
+        most: how many to list; the rest is counted, as in `a, b and 7 more`. Defaults to all.
+    """
+    words = list(words)
+    if most is not None and len(words) > most:
+        words = [*words[:most], f"{len(words) - most:,} more"]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def shorten(text, most):
+    """A text without its middle if it is longer than `most` letters.
+
+    Args:
+        text: any text.
+        most: letters of the result, at least 4.
+    """
+    if len(text) <= most:
+        return text
+    head = (most - 3) // 2
+    return f"{text[:head]}...{text[head + 3 - most :]}"
+
+
+def clean(text, most=None):
+    r"""A text from outside as it may stand in a message or a report: on one line, printable.
+
+    Codes of a terminal's colours, halves of characters that file names may have, and signs that
+    turn the text around become visible, such as `\x1b`.
+
+    Args:
+        text: any text.
+        most: letters to keep, as in `shorten`. Defaults to all.
+    """
+    line = " ".join(text.split())
+    line = line if most is None else shorten(line, most)
+    return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in line)
+
+
+def _is_hidden(character):
+    return (
+        unicodedata.category(character) in ("Cc", "Cs")
+        or unicodedata.bidirectional(character) in _TURNING
+    )
