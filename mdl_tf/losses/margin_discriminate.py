@@ -64,7 +64,7 @@ def margin_discriminate_loss(
 
     The defaults were settled on classes held out of training, never on test classes: a layer on
     frozen features of photographs (`tests/benchmarks/study_readings.py`), and a network from random
-    weights on glyphs (`study_glyphs.py`); the figures are in the README. Smooth and hinge learn
+    weights on glyphs (`study_glyphs.py`); see tests/benchmarks/README.md. Smooth and hinge learn
     alike, and smooth never stops to pull; the hardest form, which moves one pair of each kind an
     anchor, was far behind. Euclidean and cosine distances were alike, squared ones a little behind.
     Sharpness matters most: a pair whose distance is within log(100) / g of the hardest one's keeps

@@ -16,19 +16,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import matplotlib
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import mdl_tf
 from mdl_tf import batches, datasets, metrics
 from mdl_tf.embedding import embed
-from mdl_tf.pictures import NeighborMosaic
+from mdl_tf.pictures import NeighborMosaic, plots
 from mdl_tf.runs import Run
 from mdl_tf.runs.network import build_model
 
 OUTPUT = Path(__file__).resolve().parents[2] / "notebooks" / "before_and_after.png"
 MARGIN, HEAD, APART = 12, 58, 28  # pixels around, above, and between before and after
-INK, BLUE, ORANGE = "#222222", "#0072b2", "#d55e00"
+INK = plots.LINE
 
 
 def embed_test(run):
@@ -63,9 +62,25 @@ def draw(test, both, titles, queries, neighbors, seed):
         picture.paste(Image.fromarray(block[:, left:right]), (x, HEAD))
         pen.text((x, 8), title, INK, font(17, bold=True))
         pen.text((x, HEAD - 18), score, INK, font(13))
+    draw_key(pen, size[0] - MARGIN, 8)
     x = columns[1] - APART // 2 - 2
     pen.line((x, 10, x, size[1] - MARGIN), fill="#cccccc", width=2)
     return picture
+
+
+def draw_key(pen, right, y):
+    """What the frames mean, up to the pixel column `right`."""
+    x = right - 226
+    for text, colour, wide in (
+        ("same class", plots.POSITIVE, 108),
+        ("another class", plots.NEGATIVE, 0),
+    ):
+        pen.rectangle((x, y + 2, x + 14, y + 16), outline=colour, width=3)
+        if colour == plots.NEGATIVE:
+            pen.line((x + 4, y + 6, x + 10, y + 12), fill=colour, width=2)
+            pen.line((x + 4, y + 12, x + 10, y + 6), fill=colour, width=2)
+        pen.text((x + 21, y + 1), text, INK, font(13))
+        x += wide
 
 
 def font(size, bold=False):
