@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from mdl_tf.callbacks import neighbor_board as board
+from mdl_tf.callbacks import summaries
 from mdl_tf.runs import data as run_data, report as run_report
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.embedding import concatenated, load_model
@@ -62,7 +62,7 @@ def train_folds(config, run, train_one, report=print):
     if config.tensorboard:
         step = max(read_state(part)["epochs_done"] for part in run.parts)
         name, shown = "concatenated", (test, found.embeddings)
-        board.write_test(run.tensorboard, step, name, *found[:2], *shown, seed=config.seed)
+        summaries.write_test(run.tensorboard, step, name, *found[:2], *shown, seed=config.seed)
     clock.lap("evaluation")
     text = run_report.closing(run, config, test, results, clock)
     report("\n" + text)

@@ -6,7 +6,7 @@ What it keeps goes through `runs.Run`.
 import keras
 import numpy as np
 
-from mdl_tf.callbacks import neighbor_board as board
+from mdl_tf.callbacks import summaries
 from mdl_tf.runs import folds as cross_validation, phases, data as run_data, report as run_report
 from mdl_tf.runs.network import build_loss, build_model, build_optimizer
 from mdl_tf.config import ConfigError
@@ -152,7 +152,7 @@ class _Training:
         self.results[name] = found.metrics
         if self.config.tensorboard:
             log_dir, seed = self.run.tensorboard, self.config.own_seed
-            board.write_test(
+            summaries.write_test(
                 log_dir, step, name, *found[:2], self.test, found.embeddings, seed=seed
             )
         return found

@@ -11,7 +11,8 @@ from mdl_tf.callbacks.neighbor_board import NeighborBoard
 from mdl_tf.callbacks import RetrievalMetrics, standard_callbacks
 from mdl_tf.progress import ProgressLine
 from mdl_tf.metrics.columns import ks
-from mdl_tf.runs.keeping import EpochTable, RunCheckpoint, StopIfDiverged, read_state
+from mdl_tf.runs.epoch_table import EpochTable
+from mdl_tf.runs.keeping import RunCheckpoint, StopIfDiverged, read_state
 
 
 def make_repeatable():
