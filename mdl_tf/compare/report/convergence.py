@@ -1,130 +1,91 @@
-"""The sections of a report that show how losses converge and what their embeddings look like."""
+"""The sections of a report about the time a loss takes: its curve, and the steps to a goal."""
 
 from mdl_tf.compare.report import figures
-from mdl_tf.compare.report.blocks import Folded, Gallery, Picture, Section, Table
-from mdl_tf.compare.report.statistics import curve, goal, ranking, reached, reference, runs
-from mdl_tf.compare.report.words import count, number
-
-_MANY = 6  # pictures; more are folded away where they are not the first of their kind
-
-
-def _name(results, kind, label):
-    """A file name that no other label has, whatever is in it."""
-    return f"{kind}-{results.labels.index(label) + 1:02d}.svg"
+from mdl_tf.compare.report.blocks import Gallery, Picture, Section, Table, fold_many
+from mdl_tf.compare.report.goal import find_goal, measure_time_to_goal
+from mdl_tf.compare.report.statistics import WATCHED, curve, find_reference, ranking
+from mdl_tf.compare.report.words import number
+from mdl_tf.metrics import table
 
 
-def converging(results):
-    """Recall@1 on the validation classes, against steps and against seconds."""
+def show_convergence(results):
+    """The curves of the watched metric, against steps and against seconds.
+
+    Args:
+        results: a `Results`.
+
+    Returns:
+        A `Section`.
+    """
     title = "Convergence"
     curves = {label: curve(results, label) for label in ranking(results)}
-    curves = {label: found for label, found in curves.items() if found}
+    curves = {label: one for label, one in curves.items() if one}
     if not curves:
         return Section(title, ("There is no curve yet.",))
-    own = reference(results)
-    text = (
-        "Recall@1 on the validation classes after each epoch, mean over the seeds. Blue: the loss "
-        "that is named, with a band from its worst to its best seed. Orange and dashed: "
-        f"{own}. Grey: all others. All axes are the same."
-    )
-    blocks = [text, _panels(results, curves, own)]
-    timed = {label: found for label, found in curves.items() if found.seconds_per_step}
+    reference = find_reference(results)
+    blocks = [
+        f"{table.title(WATCHED)} on the validation classes after each epoch, mean over the seeds. "
+        "Blue: the loss in the title, with a band from its worst to its best seed. Orange and "
+        f"dashed: {reference}. Grey: all others. All axes are the same.",
+        _draw_panels(results, curves, reference),
+    ]
+    timed = {label: one for label, one in curves.items() if one.seconds_per_step}
     if timed:
         blocks += [
             "Against seconds: the steps times the median time of a step over all final runs of a "
             "loss. On a machine with other work a sum of seconds would measure the other work. "
             "Building the graph and evaluations are not counted.",
-            *_many("Against seconds", _panels(results, timed, own, seconds=True)),
+            fold_many("Against seconds", _draw_panels(results, timed, reference, seconds=True)),
         ]
     return Section(title, tuple(blocks))
 
 
-def _panels(results, curves, own, seconds=False):
-    kind = "seconds" if seconds else "steps"
+def _draw_panels(results, curves, reference, seconds=False):
+    unit = "seconds" if seconds else "steps"
     pictures = []
-    for label, found in curves.items():
-        x = (found.seconds if seconds else found.steps)[-1]
+    for label, one in curves.items():
+        end = (one.seconds if seconds else one.steps)[-1]
         alt = (
-            f"{label}: Recall@1 on validation classes from {found.mean[0]:.3f} after the first "
-            f"epoch to {found.mean[-1]:.3f} after {x:,.0f} {kind}; at most {found.mean.max():.3f}"
+            f"{label}: {table.title(WATCHED)} on validation classes from {one.mean[0]:.3f} after "
+            f"the first epoch to {one.mean[-1]:.3f} after {end:,.0f} {unit}; at most "
+            f"{one.mean.max():.3f}"
         )
-        drawn = figures.convergence(curves, label, own, seconds)
-        pictures.append(Picture(_name(results, f"convergence-{kind}", label), alt, drawn))
+        figure = figures.draw_convergence(curves, label, reference, seconds)
+        name = figures.name_file(results, f"convergence-{unit}", label)
+        pictures.append(Picture(name, alt, figure))
     return Gallery(tuple(pictures))
 
 
-def _many(title, gallery):
-    if len(gallery.pictures) <= _MANY:
-        return [gallery]
-    return [Folded(f"{title}: {count(len(gallery.pictures), 'figure')}", (gallery,))]
+def show_steps_to_goal(results):
+    """The steps that each loss needs to reach triplet's best.
 
+    Args:
+        results: a `Results`.
 
-def as_good_as_triplet(results):
-    """The steps that each loss needs to reach triplet's best."""
-    title, other = "Steps to the best of triplet", goal(results)
-    if other is None:
+    Returns:
+        A `Section`.
+    """
+    title, goal = "Steps to the best of triplet", find_goal(results)
+    if goal is None:
         return Section(title, ("Left out: no triplet loss is among the losses.",))
-    found = {label: reached(results, label, other) for label in ranking(results)}
-    found = {label: one for label, one in found.items() if one}
-    if not found:
-        return Section(title, (f"There is no final run of {other} to compare with yet.",))
-    order = sorted(found, key=lambda s: (-found[s].count / found[s].seeds, found[s].steps or 0))
+    times = {label: measure_time_to_goal(results, label, goal) for label in ranking(results)}
+    times = {label: time for label, time in times.items() if time}
+    if not times:
+        return Section(title, (f"There is no final run of {goal} to compare with yet.",))
+    fastest_first = sorted(times, key=lambda s: (-times[s].share, times[s].steps or 0))
     rows = tuple(
         (
             label,
-            f"{found[label].count} of {found[label].seeds}",
-            number(found[label].steps, ",.0f"),
-            number(found[label].seconds, ",.1f"),
+            f"{times[label].count} of {times[label].seeds}",
+            number(times[label].steps, ",.0f"),
+            number(times[label].seconds, ",.1f"),
         )
-        for label in order
+        for label in fastest_first
     )
     text = (
-        f"The goal is the best Recall@1 on the validation classes that {other} ever had with the "
-        "same seed. Counted is when a loss first reaches it, between two epochs along a straight "
-        "line; medians over the seeds that did reach it, which flatter a loss that did not in all "
-        "of them. Seconds are counted as above."
+        f"The goal is the best {table.title(WATCHED)} on the validation classes that {goal} ever "
+        "had with the same seed. A loss reaches it where its curve first crosses it, along a "
+        "straight line between two epochs. Steps are the median over the seeds that reached it, "
+        "which flatters a loss that missed it in some. Seconds are counted as above."
     )
-    table = Table(("loss", "reached in", "steps", "seconds"), rows)
-    return Section(title, (text, table))
-
-
-def distance_histograms(results):
-    """Distances between test images, a histogram for each loss."""
-    title, pictures = "Distances", []
-    for label in ranking(results):
-        counted = next((t["distances"] for t in runs(results, label) if t.get("distances")), None)
-        if counted:
-            alt = (
-                f"{label}: {sum(counted['positive']):,} distances between test images of the same "
-                f"class and {sum(counted['negative']):,} between those of two classes"
-            )
-            drawn = figures.distances(counted, label)
-            pictures.append(Picture(_name(results, "distances", label), alt, drawn))
-    if not pictures:
-        return Section(title, ("There are none yet.",))
-    text = (
-        "Between the embeddings of the test classes, first seed: pairs of the same class and of "
-        "two classes, each as shares. Where they overlap, images of another class are nearer than "
-        "those of one's own. Scales differ: a loss may use as much room as it likes."
-    )
-    return Section(title, (text, *_many("Distances", Gallery(tuple(pictures)))))
-
-
-def nearest(results):
-    """Pictures of some queries and what each loss finds."""
-    title, pictures = "Nearest neighbours", []
-    for label in ranking(results):
-        name = next((t["neighbors"] for t in runs(results, label) if t.get("neighbors")), None)
-        if name:
-            alt = f"{label}: test images, and beside each the images whose embeddings are nearest"
-            pictures.append((label, Picture(name, alt)))
-    if not pictures:
-        of = " of features, which are no pictures" * (results.data.get("kind") == "features")
-        return Section(title, (f"There are none{of}.",))
-    text = (
-        "The same test images for every loss, first seed: on the left the query, beside it what is "
-        "nearest; an orange frame with a cross is of another class."
-    )
-    # The best one and the reference say most.
-    first = {pictures[0][0], reference(results)}
-    folded = (Folded(s, (Gallery((p,), wide=True),), s in first) for s, p in pictures)
-    return Section(title, (text, *folded))
+    return Section(title, (text, Table(("loss", "reached in", "steps", "seconds"), rows)))
