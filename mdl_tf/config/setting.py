@@ -25,7 +25,8 @@ def setting(
     Args:
         default: value if none is given.
         help: what it is, for the command line.
-        choices: all values that are allowed. Defaults to `None`, no such list.
+        choices: all values that are allowed, or a function that returns them. Defaults to `None`,
+            no such list.
         prefix: with `choices`, how other values that are allowed begin. Defaults to `None`.
         least: the smallest value. Defaults to `None`, none.
         above: what the value must be larger than. Defaults to `None`, nothing.
@@ -50,6 +51,12 @@ def setting(
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def choices_of(field):
+    """The values that a field allows, as `setting` got them; empty if there is no such list."""
+    choices = field.metadata["choices"]
+    return tuple(choices() if callable(choices) else choices or ())
 
 
 _KINDS = {
@@ -80,12 +87,13 @@ def check(field, value):
     # True is an int to Python, not to a user.
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     allowed = []
-    if rules["choices"]:
+    choices = choices_of(field)
+    if choices:
         prefix = rules["prefix"]
-        names = [*rules["choices"], *([f"{prefix}NAME"] if prefix else [])]
+        names = [*choices, *([f"{prefix}NAME"] if prefix else [])]
         allowed.append("one of " + ", ".join(names))
         begins = prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix
-        fits = fits and (value in rules["choices"] or bool(begins))
+        fits = fits and (value in choices or bool(begins))
     else:
         names = {str: "text", int: "an integer", bool: "true or false", dict: "a JSON object"}
         allowed.append(names.get(kind, "a number"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from mdl_tf import __version__
 from mdl_tf.config import versions
 from mdl_tf.config.setting import ConfigError, check, setting
+from mdl_tf.metrics import table
 
 # Those of `mdl_tf.losses.LOSSES`, which is not light.
 LOSSES = (
@@ -154,7 +155,7 @@ class TrainConfig:
     monitor: str = setting(
         "recall_at_1",
         "metric of the validation classes that tells the best epoch",
-        choices=("recall_at_1", "r_precision", "map_at_r", "strict_discrimination"),
+        choices=table.monitored,
     )
     patience: int = setting(
         0, "stop after so many epochs without a better value of the monitor; 0: never", least=0
