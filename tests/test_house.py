@@ -39,7 +39,7 @@ ALLOWED = {
         *("backbones", "batches", "callbacks", "datasets", "embedding", "losses", "metrics"),
         *("optimizers", "pictures", "recipes"),
     },
-    "search": {"batches", "datasets", "embedding", "images", "metrics", "runs"},
+    "search": {"batches", "datasets", "embedding", "images", "metrics", "pictures", "runs"},
     "training_model": {"losses"},
     "words": set(),
 }

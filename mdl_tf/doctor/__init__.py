@@ -37,7 +37,7 @@ class Diagnosis(NamedTuple):
 
     def to_json(self):
         """The same for programs, as JSON."""
-        found = [finding._asdict() for finding in self.findings]
+        found = [{**f._asdict(), "numbers": dict(f.numbers)} for f in self.findings]
         files = [str(path) for path in self.files]
         return json.dumps({"findings": found, "notes": self.notes, "files": files}, indent=2)
 

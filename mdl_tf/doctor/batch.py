@@ -4,6 +4,7 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
+from mdl_tf.words import count
 
 # Made for one positive an anchor, or comparing images with proxies instead of each other.
 _ONE_POSITIVE = ("n_pairs", "angular")
@@ -26,8 +27,7 @@ def positives(config, sizes, advice):
     k = config.images_per_class
     have = k - 1
     few = have < thresholds.POSITIVES and config.loss not in (*_ONE_POSITIVE, *_PROXIES)
-    many = f"{have} positive" + "s" * (have != 1)
-    said = f"Each image has {many} in its batch (images_per_class {k})"
+    said = f"Each image has {count(have, 'positive')} in its batch (images_per_class {k})"
     if few:
         said += f": the {config.loss} loss cannot choose among them or weigh them"
     return Finding(
@@ -56,7 +56,7 @@ def classes(config, available, advice):
         "classes",
         level(p, *(bound - 1 for bound in thresholds.CLASSES)),
         f"A batch has {p} of the {available:,} training classes, so that each image has "
-        f"{(p - 1) * k:,} negatives of {p - 1} class{'es' * (p > 2)}.",
+        f"{(p - 1) * k:,} negatives of {count(p - 1, 'class')}.",
         f"look below {thresholds.CLASSES[0]} classes, wrong below {thresholds.CLASSES[1]}.",
         tuple(advice.more_classes(available))
         or ("There are no more classes to train on: other images, or data, are needed",),
@@ -78,7 +78,7 @@ def short_classes(config, sizes):
     if not short.any():
         said = f"Every training class has the {k} images that a batch takes of it."
         return Finding("short classes", "ok", said, numbers={"short_classes": 0})
-    count = f"{short.sum():,} of {len(sizes):,} training classes have fewer than {k} images"
+    shorter = f"{short.sum():,} of {len(sizes):,} training classes have fewer than {k} images"
     fewer = max(2, int(np.median(sizes[short])))
     todo = f"Fewer images of each class in a batch: --images-per-class {fewer}"
     if config.short_classes == "drop":
@@ -94,7 +94,7 @@ def short_classes(config, sizes):
     return Finding(
         "short classes",
         level(share, *bounds),
-        f"{count} and {what}.",
+        f"{shorter} and {what}.",
         rule.format(*bounds),
         todo,
         {"short_classes": int(short.sum()), "share": float(share)},

@@ -6,6 +6,7 @@ import numpy as np
 
 from mdl_tf.metrics import retrieval
 from mdl_tf.pictures import plots, thumbnails
+from mdl_tf.words import clean
 
 _SIDE = 120  # pixels of an image
 _ROWS, _NEIGHBORS = 12, 6
@@ -35,17 +36,20 @@ def suspects(found, image_set, embeddings, file_of):
         list(thumbnails.tiles(image_set, rows.tolist(), _SIDE)),
         [list(thumbnails.tiles(image_set, row.tolist(), _SIDE)) for row in near],
         hits=[labels[row] == labels[i] for i, row in zip(rows, near, strict=True)],
-        titles=[
-            f"labelled\n{short(names[labels[i]])}\nlooks like\n{short(names[found.looks_like[i]])}"
-            f"\nsure {found.sure[i]:.3f}\n{short(file_of(i).replace(chr(92), '/').split('/')[-1])}"
-            for i in rows
-        ],
+        titles=[_title(found, image_set, i, file_of(i)) for i in rows.tolist()],
         headings=("suspect", "nearest"),
         captions=[[_below(names[labels[j]]) for j in row] for row in near],
     )
     for axes in figure.axes:
         axes.xaxis.label.set_fontsize(7.5)
     return figure
+
+
+def _title(found, image_set, i, file):
+    name = file.replace("\\", "/").split("/")[-1]
+    own, other = (image_set.class_names[c] for c in (image_set.labels[i], found.looks_like[i]))
+    own, other, name = (clean(text, _LONGEST) for text in (own, other, name))
+    return f"labelled\n{own}\nlooks like\n{other}\nsure {found.sure[i]:.3f}\n{name}"
 
 
 def classes(found, image_set):
@@ -63,11 +67,11 @@ def classes(found, image_set):
     for a, b, _ in found.one_class[:_PAIRS]:
         for c in (a, b):
             rows.append(np.flatnonzero(image_set.labels == c))
-            titles.append(f"one class?\n{short(names[c])}")
+            titles.append(f"one class?\n{clean(names[c], _LONGEST)}")
     for c in found.two_classes[:_PAIRS]:
         for number, part in enumerate(found.parts[c], start=1):
             rows.append(part)
-            titles.append(f"two classes?\n{short(names[c])}\npart {number}")
+            titles.append(f"two classes?\n{clean(names[c], _LONGEST)}\npart {number}")
     if not rows:
         return None
     shown = [thumbnails.tiles(image_set, row[:_PER_ROW].tolist(), _SIDE) for row in rows]
@@ -94,11 +98,4 @@ def distances(embeddings, labels, validation):
 
 def _below(name):
     """A name in two lines, as wide as an image."""
-    return "\n".join(textwrap.wrap(name, 17, max_lines=2, placeholder="...")) or repr(name)
-
-
-def short(name):
-    """A name that fits below an image: its beginning and its end."""
-    if len(name) <= _LONGEST:
-        return name
-    return f"{name[: _LONGEST // 2 - 2]}...{name[1 - _LONGEST // 2 :]}"
+    return "\n".join(textwrap.wrap(clean(name), 17, max_lines=2, placeholder="...")) or repr(name)

@@ -4,6 +4,7 @@ import math
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
+from mdl_tf.words import count
 
 _RECALL = "val_recall_at_1"
 
@@ -79,7 +80,8 @@ def direction(history, advice):
     if len(losses) > 1 and losses[-1] > losses[0] and found != "ok":
         found = "wrong"
     best = losses.index(least) + 1
-    words = f"The loss went from {losses[0]:.4g} to {losses[-1]:.4g} in {_epochs(len(losses))}"
+    epochs = count(len(losses), "epoch")
+    words = f"The loss went from {losses[0]:.4g} to {losses[-1]:.4g} in {epochs}"
     if found != "ok":
         words += f", after {least:.4g} in epoch {best}: it rises"
     return Finding(
@@ -155,13 +157,13 @@ def finished(history, epochs, stopped, images, advice, run_folder):
         return Finding(
             "finished",
             "look",
-            f"The run has {done} of its {_epochs(epochs)}: it goes on, was interrupted, or its "
-            "loss was no number in the next one (`mdl-tf train` says so).",
+            f"The run has {done} of its {count(epochs, 'epoch')}: it goes on, was interrupted, or "
+            "its loss was no number in the next one (`mdl-tf train` says so).",
             "",
             (f"Go on: mdl-tf train --resume {run_folder}", *advice.lower_rate()),
             numbers,
         )
-    ended = f"The run ended after {done} of {_epochs(epochs)}"
+    ended = f"The run ended after {done} of {count(epochs, 'epoch')}"
     recalls = [row[_RECALL] for row in history if _RECALL in row]
     if len(recalls) < 3 or not images:
         return Finding("finished", "ok", ended + ".", numbers=numbers)
@@ -175,7 +177,7 @@ def finished(history, epochs, stopped, images, advice, run_folder):
         ended
         + (
             f", and Recall@1 of the validation classes was still rising: {before:.3f} to "
-            f"{last:.3f} in the last {_epochs(back) if back > 1 else 'epoch'}."
+            f"{last:.3f} in the last {count(back, 'epoch') if back > 1 else 'epoch'}."
             if rising
             else "."
         ),
@@ -184,7 +186,3 @@ def finished(history, epochs, stopped, images, advice, run_folder):
         tuple(advice.longer(run_folder)),
         numbers,
     )
-
-
-def _epochs(count):
-    return f"{count} epoch" + "s" * (count != 1)

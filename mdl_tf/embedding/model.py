@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from mdl_tf.checks import check_integer
+
 # By the rank of what a backbone gives: tokens (B, T, c), maps (B, h, w, c).
 _MEAN = {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D}
 _LARGEST = {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D}
@@ -46,11 +48,7 @@ def embedding_model(
         raise ValueError(
             f"`pooling` must be one of {tuple(POOLINGS)}. Received: pooling={pooling!r}"
         )
-    if not isinstance(embedding_dim, int | np.integer) or embedding_dim < 1:
-        raise ValueError(
-            "`embedding_dim` must be an integer, at least 1. "
-            f"Received: embedding_dim={embedding_dim!r}"
-        )
+    embedding_dim = check_integer("embedding_dim", embedding_dim, least=1)
     before, after = _ends(backbone)
     inputs = keras.Input(before[1:], name="image")
     x = preprocess(inputs) if preprocess else inputs

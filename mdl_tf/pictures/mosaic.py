@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mdl_tf.checks import check_integer
 from mdl_tf.metrics import retrieval
 from mdl_tf.pictures import plots, thumbnails
+from mdl_tf.words import clean
 
 SIDE, FRAME, GAP = 64, 4, 4  # pixels of an image, of the frame around it, and between frames
 _CELL = SIDE + 2 * FRAME
@@ -57,9 +59,14 @@ class NeighborMosaic:
     Attributes:
         queries: indices of the queries, shape `(Q,)`.
         description: what the picture shows, with the classes of all rows, in Markdown.
+
+    Raises:
+        ValueError: if `queries` or `neighbors` is no integer from 1 on.
     """
 
     def __init__(self, image_set, queries=8, neighbors=8, seed=0):
+        queries = check_integer("queries", queries, least=1)
+        neighbors = check_integer("neighbors", neighbors, least=1)
         mask = image_set.queries
         mask = None if mask is None or mask.all() else mask
         self._labels = image_set.labels
@@ -193,7 +200,7 @@ def _font(size):
 
 def _written(name):
     """A name in at most four short lines, and its font: one sign alone is shown larger."""
-    lines = textwrap.wrap(name, 16, max_lines=4, placeholder="...") or [repr(name)]
+    lines = textwrap.wrap(clean(name), 16, max_lines=4, placeholder="...") or [repr(name)]
     return "\n".join(lines), _font(18 if len(name) < 4 else 11)
 
 

@@ -58,7 +58,7 @@ def test_version_and_bare_command():
             ["train", "--weight-decay", "-1"],
             "`weight_decay` must be a number, at least 0.",
         ),
-        (["train", "--seed", "5000000000"], "`seed` must be an integer, at least 0, below 4294967"),
+        (["train", "--seed", "5000000000"], "`seed` must be an integer, at least 0 and below 429"),
         (["evaluate", "r", "--dataset", "cub"], "`dataset` must be one of cars196, csv, cub200,"),
         (
             ["train", "--loss-args", "{"],

@@ -105,7 +105,7 @@ def test_unknown_key_lists_the_known_ones():
         ),
         (
             {"validation": 1},
-            "`validation` must be a number, at least 0, below 1. Received: validation=1",
+            "`validation` must be a number, at least 0 and below 1. Received: validation=1",
         ),
         (
             {"learning_rate": float("nan")},

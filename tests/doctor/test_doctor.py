@@ -694,7 +694,20 @@ def test_a_run_on_images_has_pictures(tmp_path, monkeypatch):
     ]
 
 
-def test_long_names_keep_their_beginning_and_their_end():
-    name = "007.Acura Integra Type R Hatchback 2001"
-    assert pictures.short(name) == "007.Acura ...chback 2001"
-    assert pictures.short("short") == "short"
+def test_long_and_unprintable_names_are_shortened_and_cleaned():
+    names = ("007.Acura Integra Type R Hatchback 2001", "tab\tred\x1b[31m")
+    images = ImageSet("cars", np.array([0, 0, 1, 1]), names, images=np.zeros((4, 9, 9), np.uint8))
+    suspected = SimpleNamespace(one_class=[(0, 1, 1.0)], two_classes=[], parts={})
+    figure = pictures.classes(suspected, images)
+    titles = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert titles == ["one class?\n007.Acura ...chback 2001", "one class?\ntab red\\x1b[31m"]
+
+
+def test_findings_share_no_numbers():
+    finding = Finding("a", "ok", "All is well.")
+    with pytest.raises(TypeError):
+        finding.numbers["a"] = 1
+    assert json.loads(doctor.Diagnosis([finding], [], []).to_json())["findings"][0] == {
+        **{"name": "a", "level": "ok", "said": "All is well.", "rule": ""},
+        **{"advice": [], "numbers": {}},
+    }

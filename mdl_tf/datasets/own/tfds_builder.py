@@ -6,6 +6,7 @@ import warnings
 from typing import NamedTuple
 
 from mdl_tf.datasets.own.index import Example
+from mdl_tf.words import clean
 
 # What takes the place of `supervised_keys` in a builder that has none.
 LABELS = {"stanford_online_products": "class_id"}
@@ -164,7 +165,7 @@ def _unknown(tfds, name):
 
 def _in_one_line(error):
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    return f"{type(error).__name__}: {clean(lines[0], 200)}"
 
 
 def _one(what, found, usual, how=""):
