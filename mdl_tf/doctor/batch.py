@@ -13,7 +13,7 @@ _PROXIES = (
 )
 
 
-def positives(config, sizes, advice):
+def check_positives(config, sizes, advice):
     """Whether an anchor has enough images of its class in the batch.
 
     Args:
@@ -40,7 +40,7 @@ def positives(config, sizes, advice):
     )
 
 
-def classes(config, available, advice):
+def check_classes(config, available, advice):
     """Whether a batch has enough classes to find negatives in.
 
     Args:
@@ -64,7 +64,7 @@ def classes(config, available, advice):
     )
 
 
-def short_classes(config, sizes):
+def check_short_classes(config, sizes):
     """Whether batches repeat images of classes that have fewer than K, or leave classes out.
 
     Args:
@@ -101,7 +101,7 @@ def short_classes(config, sizes):
     )
 
 
-def unequal(config, sizes, names):
+def check_unequal(config, sizes, names):
     """Whether a class is many times as large as others, and how often its images are used.
 
     Args:
