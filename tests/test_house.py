@@ -57,6 +57,8 @@ LIGHT = {
     "mdl_tf.config": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.datasets": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.images.file": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.losses": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.losses.space": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.metrics": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.metrics.scores": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.metrics.table": {"tensorflow", "keras", "sklearn", "numpy"},

@@ -4,13 +4,8 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
+from mdl_tf.losses import LOSSES
 from mdl_tf.words import count
-
-# Made for one positive an anchor, or comparing images with proxies instead of each other.
-_ONE_POSITIVE = ("n_pairs", "angular")
-_PROXIES = (
-    *("normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face", "cos_face", "soft_triple"),
-)
 
 
 def check_positives(config, sizes, advice):
@@ -26,7 +21,7 @@ def check_positives(config, sizes, advice):
     """
     k = config.images_per_class
     have = k - 1
-    few = have < thresholds.POSITIVES and config.loss not in (*_ONE_POSITIVE, *_PROXIES)
+    few = have < thresholds.POSITIVES and LOSSES[config.loss].positives == "several"
     said = f"Each image has {count(have, 'positive')} in its batch (images_per_class {k})"
     if few:
         said += f": the {config.loss} loss cannot choose among them or weigh them"
