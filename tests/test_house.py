@@ -57,6 +57,8 @@ LIGHT = {
     "mdl_tf.config": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.datasets": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.images.file": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.losses": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.losses.space": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.metrics": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.pictures.mosaic": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.pictures": {"tensorflow", "keras", "sklearn", "numpy", "matplotlib"},

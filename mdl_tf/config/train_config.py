@@ -5,14 +5,8 @@ import json
 from pathlib import Path
 
 from mdl_tf.config.setting import ConfigError, check, setting
+from mdl_tf.losses import LOSSES
 
-# Those of `mdl_tf.losses.LOSSES`, which is not light.
-LOSSES = (
-    *("margin_discriminate", "contrastive", "triplet", "lifted_structure"),
-    *("generalized_lifted_structure", "n_pairs", "angular", "margin", "multi_similarity"),
-    *("circle", "sup_con", "normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face"),
-    *("cos_face", "soft_triple"),
-)
 # Those of `mdl_tf.datasets.DATASETS`; anything that begins with the prefix is one, too.
 DATASETS = ("cars196", "csv", "cub200", "digits", "folder", "glyphs", "inshop", "npz", "sop")
 TFDS_PREFIX = "tfds:"

@@ -4,12 +4,7 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
-
-# Made for one positive an anchor, or comparing images with proxies instead of each other.
-_ONE_POSITIVE = ("n_pairs", "angular")
-_PROXIES = (
-    *("normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face", "cos_face", "soft_triple"),
-)
+from mdl_tf.losses import LOSSES
 
 
 def positives(config, sizes, advice):
@@ -25,7 +20,7 @@ def positives(config, sizes, advice):
     """
     k = config.images_per_class
     have = k - 1
-    few = have < thresholds.POSITIVES and config.loss not in (*_ONE_POSITIVE, *_PROXIES)
+    few = have < thresholds.POSITIVES and LOSSES[config.loss].positives == "several"
     many = f"{have} positive" + "s" * (have != 1)
     said = f"Each image has {many} in its batch (images_per_class {k})"
     if few:

@@ -88,7 +88,7 @@ def _watching(model, validation, config, run, warm_up):
     retrieval_metrics = RetrievalMetrics(
         validation.batches,
         ks(config.dataset),
-        margin=_margin(config.loss, model.loss),
+        margin=model.loss.gap,
         seed=config.own_seed,
     )
     # While the network is frozen a standstill says nothing.
@@ -103,10 +103,3 @@ def _watching(model, validation, config, run, warm_up):
         (c for c in callbacks if isinstance(c, keras.callbacks.EarlyStopping)), None
     )
     return callbacks, retrieval_metrics, early_stopping
-
-
-def _margin(name, loss):
-    """The margin of a loss between a positive's and a negative's Euclidean distance, else 0."""
-    if name in ("margin_discriminate", "triplet") and loss.distance == "euclidean":
-        return loss.margin
-    return 0.0

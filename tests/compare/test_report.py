@@ -13,7 +13,7 @@ from mdl_tf.compare import report
 from mdl_tf.compare.report import figures, measured, searches, statistics
 from mdl_tf.compare.report.outcome import outcome
 from mdl_tf.compare.results import Results
-from mdl_tf.config.train_config import LOSSES
+from mdl_tf.losses import LOSSES
 
 CONFIG = {
     **{"dataset": "cars196", "data_dir": None, "backbone": "resnet50", "weights": "imagenet"},
@@ -619,7 +619,7 @@ def test_the_page_needs_nothing_else(tmp_path):
 
 
 def test_all_losses(tmp_path):
-    labels = (*LOSSES[:-1], "triplet:mining=hard")
+    labels = (*list(LOSSES)[:-1], "triplet:mining=hard")
     found = realistic(labels)
     page, text, rows = written(found, tmp_path)
     ranked = statistics.ranking(found)

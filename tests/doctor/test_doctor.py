@@ -14,11 +14,11 @@ from helpers.runs import SMALL
 
 from mdl_tf import cli, doctor
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.config.train_config import LOSSES
 from mdl_tf.doctor import batch, examine, labels, pictures, spread, training
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.doctor.finding import Finding, as_text, level, worst
 from mdl_tf.doctor.suspects import find_suspects, two_clumps
+from mdl_tf.losses import LOSSES
 from mdl_tf.runs import Run, train
 from mdl_tf.runs.network import build_model
 

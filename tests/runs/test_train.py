@@ -7,18 +7,17 @@ import sys
 import keras
 import numpy as np
 import pytest
-
 from helpers.runs import SMALL, history, policy_as_before, started  # noqa: F401
+
 from mdl_tf import cli
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.config.train_config import LOSSES
-from mdl_tf.losses import MarginDiscriminateLoss
-from mdl_tf.runs import Run, train
+from mdl_tf.losses import LOSSES, MarginDiscriminateLoss
 from mdl_tf.runs import data as run_data
 from mdl_tf.runs import evaluate as evaluation
-from mdl_tf.runs import training as run_fit
+from mdl_tf.runs import train
 from mdl_tf.runs.keeping import RunCheckpoint
 from mdl_tf.runs.network import build_loss, build_model, build_optimizer, build_training_model
+
 
 def train_one_epoch(config, run, monkeypatch):
     """Train until an interruption right after the first epoch was kept."""
@@ -352,7 +351,7 @@ def test_margin_of_the_reports_is_one_between_euclidean_distances():
         ("contrastive", {}, 0.0),
     ):
         config = TrainConfig(loss=loss, loss_args=args)
-        assert run_fit._margin(loss, build_loss(config, 2)) == margin
+        assert build_loss(config, 2).gap == margin
 
 
 def test_cosine_schedule_rises_then_falls_to_nearly_nothing():
