@@ -23,8 +23,8 @@ ALLOWED = {
     "cli": {"recipes"},
     "compare": {"callbacks", "datasets", "losses", "metrics", "pictures", "runs"},
     "checks": set(),
-    "config": {"losses", "metrics"},
-    "datasets": {"images"},
+    "config": {"datasets", "losses", "metrics"},
+    "datasets": {"images"},  # not `config`, which asks it for its table
     "doctor": {"batches", "datasets", "embedding", "losses", "metrics", "pictures", "runs"},
     "embedding": {"backbones"},
     "files": set(),
@@ -44,7 +44,10 @@ ALLOWED = {
     "words": set(),
 }
 # Wings that others stand on, and that may use the lowest alone.
-BELOW = ("__init__", "config", "losses", "metrics", "optimizers", *LOW)
+BELOW = (
+    *("__init__", "config", "datasets", "images", "losses", "metrics", "optimizers"),
+    *LOW,
+)
 ALLOWED = {
     name: needs | {name} | (set() if name in LOW else LOW if name in BELOW else EVERYWHERE)
     for name, needs in ALLOWED.items()

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-from mdl_tf.checks import check_integer
-
-SHORT_CLASSES = ("error", "drop", "repeat")
+from mdl_tf.checks import SHORT_CLASSES, check_integer
 
 
 class _Deck:

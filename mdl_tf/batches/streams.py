@@ -3,10 +3,9 @@
 import tensorflow as tf
 
 from mdl_tf.batches.plan import BalancedPlan
-from mdl_tf.checks import check_integer
+from mdl_tf.checks import CACHES, check_integer
 from mdl_tf.images import cache as image_cache
 from mdl_tf.images import views
-from mdl_tf.images.cache import CACHES
 
 
 def balanced(

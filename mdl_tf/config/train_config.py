@@ -4,21 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-from mdl_tf import __version__
+from mdl_tf import __version__, checks
 from mdl_tf.config import versions
 from mdl_tf.config.setting import ConfigError, check, setting
+from mdl_tf.datasets.table import DATASETS, TFDS_PREFIX
 from mdl_tf.losses import LOSSES
 from mdl_tf.metrics import table
 
-# Those of `mdl_tf.datasets.DATASETS`; anything that begins with the prefix is one, too.
-DATASETS = ("cars196", "csv", "cub200", "digits", "folder", "glyphs", "inshop", "npz", "sop")
-TFDS_PREFIX = "tfds:"
-# What `data_dir` must be for anybody's own data, which are nowhere by default.
-DATA_DIRS = {
-    "csv": "the CSV file",
-    "folder": "the folder of images",
-    "npz": "the .npz file",
-}
 # What features alone cannot have, and why.
 _NEEDS_A_NETWORK = {
     "augment": "which sees no images",
@@ -50,12 +42,12 @@ class TrainConfig:
     )
     crop_to_box: bool = setting(False, "cut images to the data set's bounding boxes")
     on_corrupt: str = setting(
-        "error", "files that cannot be used: stop, or leave out", choices=("error", "skip")
+        "error", "files that cannot be used: stop, or leave out", choices=checks.ON_CORRUPT
     )
     cache: str = setting(
         "none",
         "keep images decoded and resized, in memory or on disk",
-        choices=("none", "ram", "disk"),
+        choices=checks.CACHES,
     )
     validation: float = setting(
         0.1, "share of the training classes held out for validation", least=0, below=1
@@ -86,12 +78,12 @@ class TrainConfig:
         "train",
         "batch normalisation of the network: trained; frozen, with its running statistics; or with "
         "running statistics that stay as they are, while scale and shift are trained",
-        choices=("train", "frozen", "statistics"),
+        choices=checks.BATCH_NORMS,
     )
     pooling: str = setting(
         "avg",
         "how maps become features: mean, maximum, or the sum of both",
-        choices=("avg", "max", "both"),
+        choices=checks.POOLINGS,
     )
     l2_normalize: bool = setting(True, "scale embeddings to unit length")
     loss: str = setting("margin_discriminate", "loss", choices=LOSSES)
@@ -99,13 +91,13 @@ class TrainConfig:
     classes_per_batch: int = setting(32, "P, classes in a batch", least=2)
     images_per_class: int = setting(4, "K, images of each class in a batch", least=2)
     short_classes: str = setting(
-        "error", "classes with fewer than K images", choices=("error", "drop", "repeat")
+        "error", "classes with fewer than K images", choices=checks.SHORT_CLASSES
     )
     augment: str = setting(
         "none",
         "augmentation: of the paper (crop of 256, mirror) or of today's losses (resized crop, "
         "mirror)",
-        choices=("none", "flip", "paper", "modern"),
+        choices=checks.AUGMENTATIONS,
     )
     epochs: int = setting(8, "rounds of training, each followed by validation", least=1)
     steps_per_epoch: int = setting(45, "batches in an epoch", least=1)
@@ -115,7 +107,7 @@ class TrainConfig:
         "frozen; patience counts from their end",
         least=0,
     )
-    optimizer: str = setting("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd"))
+    optimizer: str = setting("adam", "optimizer", choices=checks.OPTIMIZERS)
     momentum: float = setting(0.9, "momentum of sgd and rmsprop", least=0, below=1)
     weight_decay: float | None = setting(
         None,
@@ -140,7 +132,7 @@ class TrainConfig:
         "cosine",
         "learning rate over the run: constant; falling by steps; or along a cosine, after a short "
         "rise",
-        choices=("constant", "step", "cosine"),
+        choices=checks.SCHEDULES,
     )
     decay_epochs: int = setting(10, "epochs from one step of schedule step to the next", least=1)
     decay_factor: float = setting(
@@ -154,9 +146,7 @@ class TrainConfig:
     patience: int = setting(
         0, "stop after so many epochs without a better value of the monitor; 0: never", least=0
     )
-    policy: str = setting(
-        "float32", "Keras precision", choices=("float32", "mixed_bfloat16", "mixed_float16")
-    )
+    policy: str = setting("float32", "Keras precision", choices=checks.POLICIES)
     jit: bool = setting(False, "compile with XLA")
     clustering: bool = setting(True, "NMI and F1 of k-means in the final report")
     tensorboard: bool = setting(True, "write TensorBoard logs into the run folder")
@@ -170,9 +160,10 @@ class TrainConfig:
             value = check(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         self._spell_weights()
-        if self.dataset in DATA_DIRS and self.data_dir is None:
+        data_set = DATASETS.get(self.dataset)
+        if data_set and data_set.is_own and self.data_dir is None:
             raise ConfigError(
-                f"`data_dir` must name {DATA_DIRS[self.dataset]} when dataset={self.dataset!r}."
+                f"`data_dir` must name {data_set.data_dir} when dataset={self.dataset!r}."
             )
         if self.backbone == "inception_bn" and self.image_size < 32:
             raise ConfigError(

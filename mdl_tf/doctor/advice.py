@@ -2,6 +2,8 @@
 
 import json
 
+from mdl_tf.checks import POOLINGS
+
 _SOFT = 5  # a sharpness below which the hardest pairs hardly count more than others
 
 
@@ -53,7 +55,7 @@ class Advice:
     def pooling(self):
         if not self._network:
             return []
-        poolings = [name for name in ("avg", "max", "both") if name != self._config.pooling]
+        poolings = [name for name in POOLINGS if name != self._config.pooling]
         return [
             f"Another pooling than {self._config.pooling}: "
             + " or ".join(f"--pooling {name}" for name in poolings)

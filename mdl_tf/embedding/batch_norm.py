@@ -9,7 +9,7 @@ not those of the data; published fine-tuning recipes keep the statistics of the 
 
 import keras
 
-MODES = ("train", "frozen", "statistics")
+from mdl_tf.checks import BATCH_NORMS
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -47,8 +47,8 @@ def set_batch_norm(model, mode):
         ValueError: if `mode` is none of these, the model has no batch normalisation to freeze, or
             for `"statistics"` one of another class than Keras's own.
     """
-    if mode not in MODES:
-        raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+    if mode not in BATCH_NORMS:
+        raise ValueError(f"`mode` must be one of {BATCH_NORMS}. Received: mode={mode!r}")
     stock = keras.layers.BatchNormalization
     found = [layer for layer in model._flatten_layers() if isinstance(layer, stock)]
     if not found and mode != "train":

@@ -5,6 +5,7 @@ Each has a module of its own name that knows its files: `FOLDERS`, the usual nam
 """
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from mdl_tf.datasets.papers.archive import extract
 from mdl_tf.datasets.papers.fetch import difference, fetch
 from mdl_tf.datasets.papers.layouts import Layout
 from mdl_tf.datasets.papers.sources import OFFICIAL, check_counts
+from mdl_tf.datasets.table import DATASETS
 
 _READERS = {"cars196": cars196, "cub200": cub200, "inshop": inshop, "sop": sop}
 
@@ -194,7 +196,8 @@ def _how_to_get(name, data_dir, found):
     folder, target = _places(name, data_dir)
     readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
     lines = [
-        f"`data_dir` must hold {name} ({row.title}), extracted or as its original archives. "
+        f"`data_dir` must hold {name} ({DATASETS[name].what}), extracted or as its original "
+        "archives. "
         f"Received: data_dir={data_dir}",
         f"Looked in {folder}{'' if readable else ' (not a readable folder)'}, in {target}, "
         f"and there in {' and '.join(_reader(name).FOLDERS)}.",
@@ -216,3 +219,14 @@ def _described(file):
     size = f", {file.size:,} bytes" if file.size else ""
     md5 = f", md5 {file.md5}" if file.md5 else ""
     return f"  {file.name}{size}{md5}" + (f", from {' or '.join(file.urls)}" if file.urls else "")
+
+
+def _reader(name):
+    """A function (data_dir, progress) for the table of data sets."""
+    return functools.partial(read, name)
+
+
+read_cars196 = _reader("cars196")
+read_cub200 = _reader("cub200")
+read_inshop = _reader("inshop")
+read_sop = _reader("sop")

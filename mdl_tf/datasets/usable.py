@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mdl_tf.checks import ON_CORRUPT
 from mdl_tf.datasets.cache import data_folder, store_arrays, stored_arrays
 from mdl_tf.datasets.image_set import Collection, Problem
 from mdl_tf.images import file as image_file
 
-ON_CORRUPT = ("error", "skip")
 # Reading waits for the disk, unpacking for the processor.
 _THREADS = 2 * (os.cpu_count() or 1)
 # Raise when `image_file.examine` changes its mind about files.
@@ -159,7 +159,11 @@ def _stamp(path):
 
 def _name(paths):
     # Not of the paths themselves: a new file must not make all others unknown.
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    folders = sorted({os.path.dirname(path) for path in paths})
+    try:
+        folder = os.path.commonpath(folders)
+    except ValueError:  # over two drives of Windows, which have nothing in common
+        folder = "\n".join(folders)
     return image_file.digest(f"{_VERSION} {folder}".encode(errors="surrogateescape"))
 
 
