@@ -221,12 +221,12 @@ def _described(file):
     return f"  {file.name}{size}{md5}" + (f", from {' or '.join(file.urls)}" if file.urls else "")
 
 
-def _reader(name):
+def _for_table(name):
     """A function (data_dir, progress) for the table of data sets."""
     return functools.partial(read, name)
 
 
-read_cars196 = _reader("cars196")
-read_cub200 = _reader("cub200")
-read_inshop = _reader("inshop")
-read_sop = _reader("sop")
+read_cars196 = _for_table("cars196")
+read_cub200 = _for_table("cub200")
+read_inshop = _for_table("inshop")
+read_sop = _for_table("sop")
