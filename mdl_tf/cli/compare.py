@@ -3,7 +3,7 @@
 import sys
 
 from mdl_tf.cli.common import quiet
-from mdl_tf.cli.settings import add_settings, given, merged, refuse_missing
+from mdl_tf.cli.settings import add_settings, merge_settings, read_flags, refuse_missing
 from mdl_tf.config import ConfigError, TrainConfig
 
 # Those that the paper of our loss compares.
@@ -45,13 +45,13 @@ def run(args):
     from mdl_tf.compare import Comparison, Folder, compare, parse
     from mdl_tf.compare.comparison import MONITOR, VALIDATION
 
-    settings = given(args)
+    settings = read_flags(args)
     if not args.config:
         settings = {"validation": VALIDATION, **settings}
         # Without validation classes the comparison itself is refused, not a monitor.
         if settings["validation"]:
             settings = {"monitor": MONITOR, **settings}
-    settings = merged(args, settings)
+    settings = merge_settings(args, settings)
     if args.config:
         settings["loss_args"] = _without_defaults(settings)
     config = TrainConfig.from_dict(settings)

@@ -29,9 +29,9 @@ def run(args):
         from mdl_tf import doctor
 
     # Standard output holds nothing but the JSON.
-    found = doctor.diagnose(run, stream=sys.stderr if args.json else None)
+    diagnosis = doctor.diagnose(run, stream=sys.stderr if args.json else None)
     if args.json:
-        print(found.to_json())
+        print(diagnosis.to_json())
     else:
-        print(f"\n{found}\n\nFiles: " + ", ".join(str(path) for path in found.files))
+        print(f"\n{diagnosis}\n\nFiles: " + ", ".join(str(path) for path in diagnosis.files))
     return 0

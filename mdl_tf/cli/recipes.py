@@ -32,8 +32,8 @@ def run(args):
     if args.name is not None:
         print(_described(recipes.load(args.name)))
         return 0
-    found = [recipes.load(name) for name in recipes.names()]
-    print(columns([_HEAD, *map(_cells, found)]))
+    all_recipes = [recipes.load(name) for name in recipes.names()]
+    print(columns([_HEAD, *map(_cells, all_recipes)]))
     print(f"\n{wrapped(_HOURS, rest='')}")
     print("\nTrain: mdl-tf train --recipe NAME [--data-dir DIR]. Try it: add --smoke")
     return 0
@@ -42,7 +42,7 @@ def run(args):
 _HOURS = (
     "Hours are those of training with all epochs, computed and not run, on one NVIDIA T4 (16 GB) "
     "and on two cores of an AMD EPYC; with patience (reality-check) training ends sooner. How they "
-    "were found: mdl-tf recipes NAME."
+    "were computed: mdl-tf recipes NAME."
 )
 _HEAD = ("NAME", "DATA SET", "WHAT", "DIMENSIONS", "HOURS: T4", "TWO CORES")
 

@@ -79,21 +79,21 @@ def run_search(args):
         from mdl_tf import search
 
     vectors = search.Vectors.load(args.vectors)
-    found = search.nearest(args.run, vectors, args.queries, min(int(k), len(vectors)))
+    hits = search.nearest(args.run, vectors, args.queries, min(int(k), len(vectors)))
     if args.json:
-        rows = zip(args.queries, found, strict=True)
+        rows = zip(args.queries, hits, strict=True)
         print(json.dumps([{"query": q, "hits": [h._asdict() for h in row]} for q, row in rows]))
     else:
-        for query, row in zip(args.queries, found, strict=True):
+        for query, row in zip(args.queries, hits, strict=True):
             print(query)
             for rank, hit in enumerate(row, 1):
                 print(f"{rank:>4}  {hit.distance:.4f}  {hit.name}")
     try:
-        search.picture(args.queries, found).savefig(args.picture, dpi=150)
+        search.picture(args.queries, hits).savefig(args.picture, dpi=150)
     except OSError as error:
         raise ConfigError(f"`picture` must be writable. Received: {error}") from error
     if not args.json:
         most = search.SHOWN
-        part = max(len(found), len(found[0])) > most
+        part = max(len(hits), len(hits[0])) > most
         print(f"Picture: {args.picture}" + (f" (the first {most})" if part else ""))
     return 0

@@ -7,6 +7,7 @@ import json
 
 from mdl_tf.cli.common import absolute, flag
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.config.setting import choices_of
 
 _READERS = {int: int, float: float, float | None: float, dict: json.loads}
 
@@ -26,7 +27,6 @@ def add_settings(parser, without=(), defaults=None):
 
 
 def _add_setting(group, field, defaults):
-    choices = field.metadata["choices"]
     default = field.default if field.default is not dataclasses.MISSING else {}
     # argparse formats help with %.
     text = f"{field.metadata['help']} [{defaults.get(field.name, default)}]".replace("%", "%%")
@@ -36,12 +36,12 @@ def _add_setting(group, field, defaults):
         )
     else:
         prefix = field.metadata["prefix"]
-        names = [*(choices or ()), *([f"{prefix}NAME"] if prefix else [])]
+        names = [*choices_of(field), *([f"{prefix}NAME"] if prefix else [])]
         metavar = "{" + ",".join(names) + "}" if names else field.name.upper()
         group.add_argument(flag(field.name), default=None, metavar=metavar, help=text)
 
 
-def given(args):
+def read_flags(args):
     """The settings given as flags, as the types of their fields where the text is one.
 
     Args:
@@ -63,21 +63,21 @@ def given(args):
     return settings
 
 
-def from_anywhere(settings):
+def make_paths_absolute(settings):
     """Settings whose paths mean the same when the run goes on from another folder."""
-    found = dict(settings)
-    found["data_dir"] = absolute(settings.get("data_dir"))
+    settings = dict(settings)
+    settings["data_dir"] = absolute(settings.get("data_dir"))
     if str(settings.get("weights")).lower() not in ("imagenet", "random"):
-        found["weights"] = absolute(settings.get("weights"))
-    return found
+        settings["weights"] = absolute(settings.get("weights"))
+    return settings
 
 
-def merged(args, settings):
+def merge_settings(args, settings):
     """The settings of `--config` with the given ones above them; paths are absolute.
 
     Args:
         args: what the parser found, with `config`.
-        settings: what `given` returned.
+        settings: what `read_flags` returned.
 
     Raises:
         ConfigError: for a file that is no config, or data without a name of the data set.
@@ -89,7 +89,7 @@ def merged(args, settings):
             "`dataset` must say what is in --data-dir, such as --dataset folder. "
             f"Received: data_dir={settings['data_dir']!r} alone"
         )
-    return from_anywhere(settings)
+    return make_paths_absolute(settings)
 
 
 def refuse_missing(config):

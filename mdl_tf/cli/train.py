@@ -5,7 +5,13 @@ import sys
 
 from mdl_tf.cli.common import flag, quiet
 from mdl_tf.cli.recipes import announcement
-from mdl_tf.cli.settings import add_settings, from_anywhere, given, merged, refuse_missing
+from mdl_tf.cli.settings import (
+    add_settings,
+    make_paths_absolute,
+    merge_settings,
+    read_flags,
+    refuse_missing,
+)
 from mdl_tf.config import ConfigError, TrainConfig
 
 
@@ -40,7 +46,7 @@ def run(args):
     """Run the command."""
     from mdl_tf.runs import Run
 
-    settings = given(args)
+    settings = read_flags(args)
     if args.resume:
         _refuse_settings(args, settings)
         run = Run.open(args.resume)
@@ -97,7 +103,7 @@ def _new(args, settings):
     if args.recipe or args.smoke:
         config, record = _with_recipe(args, settings)
     else:
-        config = TrainConfig.from_dict(merged(args, settings))
+        config = TrainConfig.from_dict(merge_settings(args, settings))
     refuse_missing(config)
     return Run.create(config, args.runs_dir, args.name, recipe=record)
 
@@ -115,14 +121,14 @@ def _with_recipe(args, settings):
             "`--recipe` and `--config` both say all settings; give one of them. "
             f"Received: --recipe {args.recipe} --config {args.config}"
         )
-    others = [flag(name) for name in ("dataset", "data_dir", "weights") if name in settings]
-    if args.smoke and others:
+    unused = [flag(name) for name in ("dataset", "data_dir", "weights") if name in settings]
+    if args.smoke and unused:
         raise ConfigError(
             "`--smoke` has a generated data set and random weights. "
-            f"Received as well: {', '.join(others)}"
+            f"Received as well: {', '.join(unused)}"
         )
     recipe = recipes.load(args.recipe)
-    changes = {k: v for k, v in from_anywhere(settings).items() if k in settings}
+    changes = {k: v for k, v in make_paths_absolute(settings).items() if k in settings}
     if args.smoke:
         # Refused, if it is, before anything is written.
         recipe.smoke(None, **changes)

@@ -54,5 +54,5 @@ class Results(NamedTuple):
         return self._of(label, "final")
 
     def _of(self, label, phase):
-        found = [t for t in self.trials if t["label"] == label and t["phase"] == phase]
-        return sorted(found, key=lambda trial: trial["number"])
+        trials = [t for t in self.trials if t["label"] == label and t["phase"] == phase]
+        return sorted(trials, key=lambda trial: trial["number"])

@@ -26,7 +26,8 @@ def setting(
     Args:
         default: value if none is given.
         help: what it is, for the command line.
-        choices: all values that are allowed. Defaults to `None`, no such list.
+        choices: all values that are allowed, or a function that returns them. Defaults to `None`,
+            no such list.
         prefix: with `choices`, how other values that are allowed begin. Defaults to `None`.
         least: the smallest value. Defaults to `None`, none.
         above: what the value must be larger than. Defaults to `None`, nothing.
@@ -51,6 +52,12 @@ def setting(
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def choices_of(field):
+    """The values that a field allows, as `setting` got them; empty if there is no such list."""
+    choices = field.metadata["choices"]
+    return tuple(choices() if callable(choices) else choices or ())
 
 
 _KINDS = {
@@ -84,12 +91,13 @@ def check(field, value):
         raise ConfigError(str(error)) from None
     kind, allowed = _KINDS[field.type]
     fits = isinstance(value, kind)
-    if rules["choices"]:
+    choices = choices_of(field)
+    if choices:
         prefix = rules["prefix"]
-        names = [*rules["choices"], *([f"{prefix}NAME"] if prefix else [])]
+        names = [*choices, *([f"{prefix}NAME"] if prefix else [])]
         allowed = "one of " + ", ".join(names)
         begins = fits and prefix and value.startswith(prefix) and value != prefix
-        fits = fits and (value in rules["choices"] or bool(begins))
+        fits = fits and (value in choices or bool(begins))
     if not fits:
         raise ConfigError(f"`{field.name}` must be {allowed}. Received: {field.name}={value!r}")
     return value

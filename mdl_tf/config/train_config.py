@@ -7,14 +7,9 @@ from pathlib import Path
 from mdl_tf import __version__
 from mdl_tf.config import versions
 from mdl_tf.config.setting import ConfigError, check, setting
+from mdl_tf.losses import LOSSES
+from mdl_tf.metrics import table
 
-# Those of `mdl_tf.losses.LOSSES`, which is not light.
-LOSSES = (
-    *("margin_discriminate", "contrastive", "triplet", "lifted_structure"),
-    *("generalized_lifted_structure", "n_pairs", "angular", "margin", "multi_similarity"),
-    *("circle", "sup_con", "normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face"),
-    *("cos_face", "soft_triple"),
-)
 # Those of `mdl_tf.datasets.DATASETS`; anything that begins with the prefix is one, too.
 DATASETS = ("cars196", "csv", "cub200", "digits", "folder", "glyphs", "inshop", "npz", "sop")
 TFDS_PREFIX = "tfds:"
@@ -154,7 +149,7 @@ class TrainConfig:
     monitor: str = setting(
         "recall_at_1",
         "metric of the validation classes that tells the best epoch",
-        choices=("recall_at_1", "r_precision", "map_at_r", "strict_discrimination"),
+        choices=table.monitored,
     )
     patience: int = setting(
         0, "stop after so many epochs without a better value of the monitor; 0: never", least=0

@@ -4,16 +4,11 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
+from mdl_tf.losses import LOSSES
 from mdl_tf.words import count
 
-# Made for one positive an anchor, or comparing images with proxies instead of each other.
-_ONE_POSITIVE = ("n_pairs", "angular")
-_PROXIES = (
-    *("normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face", "cos_face", "soft_triple"),
-)
 
-
-def positives(config, sizes, advice):
+def check_positives(config, sizes, advice):
     """Whether an anchor has enough images of its class in the batch.
 
     Args:
@@ -26,7 +21,7 @@ def positives(config, sizes, advice):
     """
     k = config.images_per_class
     have = k - 1
-    few = have < thresholds.POSITIVES and config.loss not in (*_ONE_POSITIVE, *_PROXIES)
+    few = have < thresholds.POSITIVES and LOSSES[config.loss].positives == "several"
     said = f"Each image has {count(have, 'positive')} in its batch (images_per_class {k})"
     if few:
         said += f": the {config.loss} loss cannot choose among them or weigh them"
@@ -40,7 +35,7 @@ def positives(config, sizes, advice):
     )
 
 
-def classes(config, available, advice):
+def check_classes(config, available, advice):
     """Whether a batch has enough classes to find negatives in.
 
     Args:
@@ -64,7 +59,7 @@ def classes(config, available, advice):
     )
 
 
-def short_classes(config, sizes):
+def check_short_classes(config, sizes):
     """Whether batches repeat images of classes that have fewer than K, or leave classes out.
 
     Args:
@@ -101,7 +96,7 @@ def short_classes(config, sizes):
     )
 
 
-def unequal(config, sizes, names):
+def check_unequal(config, sizes, names):
     """Whether a class is many times as large as others, and how often its images are used.
 
     Args:

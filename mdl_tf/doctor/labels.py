@@ -12,12 +12,12 @@ from mdl_tf.words import clean, count, first_few
 _NAMED = 3
 _IMAGES = {"all": "images", "train": "training images", "validation": "validation images"}
 _LEARNED = (
-    "A network that was trained on a wrong label may have learned it by heart, so among the "
+    "A network that was trained on a wrong label may have overfitted to it, so among the "
     "training classes there are fewer suspects than wrong labels."
 )
 
 
-def images(suspects):
+def check_images(suspects):
     """The finding about single images.
 
     Args:
@@ -29,12 +29,12 @@ def images(suspects):
     counted, judged = suspects.counted, int(suspects.judged.sum())
     numbers = {"suspects": counted, "judged": judged, "nearest_to_own": suspects.right}
     shares = [f"{share:.0%} of the {_IMAGES[side]}" for side, share in suspects.right.items()]
-    known = " and ".join(shares) + " are nearest to the mean of their own class"
+    nearest = " and ".join(shares) + " are nearest to the mean of their own class"
     if not judged:
         return Finding(
             "labels of images",
             "look",
-            f"Only {known}: the network cannot tell yet which labels are wrong, and no list of "
+            f"Only {nearest}: the network cannot tell yet which labels are wrong, and no list of "
             "suspects is written.",
             f"labels are judged from {thresholds.JUDGES:.0%} on.",
             ("Mend what else is found here first, then ask again",),
@@ -50,7 +50,7 @@ def images(suspects):
         "labels of images",
         level(share, *thresholds.SUSPECTS),
         f"{counted:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
-        f"their labels look wrong; {known}." + "".join(silent),
+        f"their labels look wrong; {nearest}." + "".join(silent),
         f"look from {thresholds.SUSPECTS[0]:.1%} of the images, wrong from "
         f"{thresholds.SUSPECTS[1]:.0%}; an image counts from a `sure` of {thresholds.SURE:.2f} on. "
         + _LEARNED,
@@ -62,7 +62,7 @@ def images(suspects):
     )
 
 
-def classes(suspects, names):
+def check_classes(suspects, names):
     """The finding about whole classes.
 
     Args:
@@ -119,7 +119,7 @@ def classes(suspects, names):
     )
 
 
-def suspects_table(suspects, image_set, sides, file_of):
+def write_suspects(suspects, image_set, sides, file_of):
     """`suspects.csv`: images that lie nearer to another class than to their own, surest first.
 
     Args:
@@ -139,7 +139,7 @@ def suspects_table(suspects, image_set, sides, file_of):
     return _csv(rows)
 
 
-def classes_table(suspects, image_set, sides):
+def write_classes(suspects, image_set, sides):
     """`classes.csv`: every class with the nearest other one, the nearest pairs first.
 
     Args:

@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdl_tf.checks import check_integer
+
 # A tile of keys, (256, 1024) float64, is 2 MB: it stays in the cache while it is searched.
 _BLOCK_ROWS = 256
 _TILE_COLUMNS = 1024
@@ -165,11 +167,8 @@ def nearest_neighbors(queries, gallery=None, k=10):
     gallery = queries if itself else as_embeddings(gallery, "gallery")
     _check_same_width(queries, gallery, "queries")
     size = len(gallery)
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 0 < k <= size - itself:
-        raise ValueError(
-            f"`k` must be an integer from 1 to {size - itself}, the number of images to find"
-            f"{' besides the query itself' if itself else ''}. Received: {k!r}"
-        )
+    # A query does not find itself.
+    k = check_integer("k", k, least=1, most=size - itself)
     space = _Space(gallery, np.arange(size))
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k))
@@ -215,8 +214,8 @@ def sample_distances(embeddings, labels, n_pairs=100_000, seed=0):
         ValueError: on a wrong shape or dtype, numbers that are not finite, or `n_pairs` below 1.
     """
     embeddings, labels = _as_set(embeddings, labels, "embeddings", "labels")
-    if not isinstance(n_pairs, int | np.integer) or isinstance(n_pairs, bool) or n_pairs < 1:
-        raise ValueError(f"`n_pairs` must be a positive integer. Received: {n_pairs!r}")
+    n_pairs = check_integer("n_pairs", n_pairs, least=1)
+    seed = check_integer("seed", seed, least=0)
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(sizes)[codes[order]]

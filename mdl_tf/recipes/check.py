@@ -1,13 +1,11 @@
 """What a recipe must be: every figure with its source, and whether somebody has read it there."""
 
-import re
-
 from mdl_tf.config import ConfigError
+from mdl_tf.metrics import table
 
 _NOTES = ("taken", "assumed", "differs", "not run")
 _KINDS = ("separated", "concatenated")
 _ROW = {"method", "backbone", "embedding_dim", "source", "verified"}
-_METRIC = re.compile(r"recall_at_[1-9]\d*|nmi|f1|r_precision|map_at_r")
 
 
 def keys(found, needed, allowed, what):
@@ -75,7 +73,9 @@ def _note(note, what):
 
 
 def _row(row, what):
-    metrics = {key for key in row if _METRIC.fullmatch(key)} if isinstance(row, dict) else set()
+    if not isinstance(row, dict):
+        raise ConfigError(f"{what} must be a JSON object. Received: {row!r}")
+    metrics = {m.key for m in table.find_columns(row) if m.unit == "share"}
     keys(row, _ROW | {"recall_at_1"}, metrics | {"kind"}, what)
     for name in ("method", "backbone", "source"):
         _text(row[name], f"{what}, `{name}`")

@@ -171,12 +171,12 @@ class Run(Store):
             ConfigError: if a class has changed sides, so that a test class may have been trained
                 on.
         """
-        found = {name: list(s.class_names) if s else [] for name, s in sets.items()}
+        classes = {name: list(s.class_names) if s else [] for name, s in sets.items()}
         kept = None if new else self.read_json("classes.json")
         if kept is None:
-            self.write_json("classes.json", found)
+            self.write_json("classes.json", classes)
             return
-        for name, names in found.items():
+        for name, names in classes.items():
             if set(names) != set(kept[name]):
                 gone, added = set(kept[name]) - set(names), set(names) - set(kept[name])
                 raise ConfigError(
@@ -195,14 +195,14 @@ class Run(Store):
         Raises:
             ConfigError: if a count has changed, so that the batches would be others.
         """
-        found = {name: len(s) if s else 0 for name, s in sets.items()}
+        counts = {name: len(s) if s else 0 for name, s in sets.items()}
         kept = None if new else self.read_json("resume/images.json")
         if kept is None:
-            self.write_json("resume/images.json", found)
-        elif kept != found:
+            self.write_json("resume/images.json", counts)
+        elif kept != counts:
             raise ConfigError(
                 "The data set must hold the images that it held when the run began, or batches "
-                f"would not go on where they stopped: {kept}. Received: {found}"
+                f"would not go on where they stopped: {kept}. Received: {counts}"
             )
 
     def discard_if_new(self):

@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from mdl_tf.callbacks.neighbor_board import write_test
+from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.embedding import concatenated, load_model
 from mdl_tf.progress import duration
 from mdl_tf.runs import report as run_report
@@ -65,7 +65,7 @@ def train_folds(config, run, report=print):
     measured = test_set.measure(model, config, "concatenated")
     results["concatenated"] = measured.metrics
     run.write_json("metrics.json", results)
-    run_report.draw(run, config, {"Test classes, concatenated": measured.distances})
+    run_report.draw_pictures(run, config, {"Test classes, concatenated": measured.distances})
     if config.tensorboard:
         step = max(read_state(part)["epochs_done"] for part in run.parts)
         write_test(
@@ -79,7 +79,7 @@ def train_folds(config, run, report=print):
             seed=config.seed,
         )
     clock.lap("evaluation")
-    text = run_report.closing(run, config, whole.test, results, clock)
+    text = run_report.write_report(run, config, whole.test, results, clock)
     report("\n" + text)
     return results
 

@@ -162,8 +162,8 @@ def compile_model(config, model, loss, *, first_step=0, only_trained=False):
             for name, factor in optimizer.learning_rate_factors.items()
             if any(optimizers.is_part(name, variable) for variable in variables)
         }
-    own = {} if isinstance(model, MetricModel) else {"loss": loss}
-    model.compile(optimizer, jit_compile=config.jit, **own)
+    with_loss = {} if isinstance(model, MetricModel) else {"loss": loss}
+    model.compile(optimizer, jit_compile=config.jit, **with_loss)
     # Now and not at the first step, so that a name that fits no layer is refused at once.
     model.optimizer.build(variables)
 

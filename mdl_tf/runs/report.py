@@ -75,7 +75,7 @@ def forecast(model, config, test_images, validation_images):
     )
 
 
-def draw(run, config, distances):
+def draw_pictures(run, config, distances):
     """The pictures of a run: loss and recall over its epochs, distances of the test classes.
 
     Args:
@@ -95,7 +95,7 @@ def draw(run, config, distances):
             figure.savefig(path, dpi=150)
 
 
-def closing(run, config, test, results, clock):
+def write_report(run, config, test, results, clock):
     """The end of a run in words; kept as `report.txt`.
 
     Args:
@@ -112,7 +112,7 @@ def closing(run, config, test, results, clock):
         f"Test: {len(test):,} {test.kind} of {test.num_classes:,} classes never seen in training",
         table(results),
         "",
-        *_published(run, config, test, results),
+        *_published_lines(run, config, test, results),
         _sentence(results),
         f"Time: {clock}.",
         f"Run folder: {run.folder}",
@@ -129,12 +129,12 @@ def _sentence(results):
         return text.format(**recall) + "."
     text = text.format(untrained=recall["untrained"], trained=recall["separated"])
     return (
-        f"{text}, the mean of the networks; their embeddings one behind the other reach "
+        f"{text}, the mean of the networks; their concatenated embeddings reach "
         f"{recall['concatenated']}."
     )
 
 
-def _published(run, config, test, results):
+def _published_lines(run, config, test, results):
     """Published results below a run's own of equal size, as far as they may be compared."""
     recipe = run.read_json("recipe.json")
     if not recipe:
@@ -148,10 +148,10 @@ def _published(run, config, test, results):
         return [*lines, recipe["why_none"], ""]
     lines += ["Some files were left out (left_out.csv)."] * (run.folder / "left_out.csv").is_file()
     lines.append(f"Published, beside this run of recipe {recipe['name']}, on the same classes:")
-    return [*lines, published(recipe["published"], _own(config, results)), ""]
+    return [*lines, published(recipe["published"], _own_rows(config, results)), ""]
 
 
-def _own(config, results):
+def _own_rows(config, results):
     """A run's own results as rows like the published ones."""
     row = {"method": "this run", "backbone": config.backbone}
     size = config.embedding_dim

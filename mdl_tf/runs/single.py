@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from mdl_tf.callbacks import NeighborBoard
-from mdl_tf.callbacks.neighbor_board import write_test
+from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs import report as run_report
@@ -153,9 +153,9 @@ class _RunWatch(Watch):
             "Test classes, untrained": before,
             "Test classes, trained": measured.distances,
         }
-        run_report.draw(self._run, self._config, distances)
+        run_report.draw_pictures(self._run, self._config, distances)
         self._clock.lap("evaluation")
-        text = run_report.closing(
+        text = run_report.write_report(
             self._run, self._config, self._data.test, self._results, self._clock
         )
         self._report("\n" + text)

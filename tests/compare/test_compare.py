@@ -6,21 +6,29 @@ import errno
 import hashlib
 import json
 
+import helpers
 import keras
 import numpy as np
 import pytest
 from helpers.runs import policy_as_before  # noqa: F401
 
-from mdl_tf import cli, compare, files, losses
+from mdl_tf import cli, compare, files
 from mdl_tf.compare import Comparison, Entry, Folder, parse, runner, trial
+from mdl_tf.compare import comparison as comparison_module
+from mdl_tf.compare import folder as folder_module
 from mdl_tf.compare.comparison import choose_settings
-from mdl_tf.compare.spaces import SPACES, Choice, Range, changes, draws, space
+from mdl_tf.compare.spaces import changes, draws, space
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.config.train_config import LOSSES
+from mdl_tf.config.setting import setting
+from mdl_tf.losses import LOSSES
+from mdl_tf.losses.space import Choice, Range
 from mdl_tf.runs import phases
 from mdl_tf.runs.data import read_data
 from mdl_tf.runs.measure import Measured
 from mdl_tf.runs.network import build_loss
+
+# Written by version 0.1.0: label, seed, and the first draws at a learning rate of 0.003.
+DRAWS_OF_0_1_0 = json.loads((helpers.GOLDEN / "draws_0_1_0.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +110,11 @@ def test_every_draw_of_every_loss_can_be_trained(loss):
     assert len(drawn) == 16
     for settings in drawn:
         built = build_loss(comparison.run_config(entry, settings, 0), num_classes=10)
-        for name in SPACES[loss]:
+        for name in LOSSES[loss].search_space:
             if name in settings and name not in ("l2_normalize", "proxies", "centers"):
                 assert getattr(built, name, settings[name]) == settings[name]
     searched = {name for settings in drawn[1:] for name in settings}
-    assert searched == {"learning_rate", *SPACES[loss]}
+    assert searched == {"learning_rate", *LOSSES[loss].search_space}
     for name in searched:
         assert len({json.dumps(settings[name]) for settings in drawn[1:]}) > 1, name
 
@@ -132,6 +140,26 @@ def test_all_losses_try_the_same_learning_rates_and_a_longer_search_begins_with_
     assert min(rates[0]) < 2e-4 and max(rates[0]) > 5e-3
     assert draws(Entry("circle"), 1e-3, 9, 5) == draws(Entry("circle"), 1e-3, 16, 5)[:9]
     assert draws(Entry("circle"), 1e-3, 9, 6) != draws(Entry("circle"), 1e-3, 9, 5)
+
+
+@pytest.mark.parametrize(
+    ("label", "seed", "drawn"), DRAWS_OF_0_1_0, ids=[f"{row[0]} {row[1]}" for row in DRAWS_OF_0_1_0]
+)
+def test_draws_stay_those_of_0_1_0(label, seed, drawn):
+    """To the last digit and in the same order, or a comparison that goes on trains them again."""
+    settings = draws(parse(label)[0], 3e-3, len(drawn), seed)
+    assert [list(one.items()) for one in settings] == [[tuple(s) for s in one] for one in drawn]
+
+
+def test_every_loss_has_stored_draws():
+    assert {label for label, _, _ in DRAWS_OF_0_1_0} >= set(LOSSES)
+
+
+def test_a_space_larger_than_the_sequence_is_refused(monkeypatch):
+    spaces = {f"setting {i}": Range(0, 1) for i in range(8)}
+    monkeypatch.setattr(LOSSES["circle"], "search_space", spaces)
+    with pytest.raises(ValueError, match="at most 7 settings. Received: 8 of circle"):
+        draws(Entry("circle"), 1e-3, 2, 0)
 
 
 def test_a_held_learning_rate_is_that_of_every_draw():
@@ -493,6 +521,58 @@ def test_other_settings_or_data_are_another_comparison(small, features, tmp_path
     assert names == ["compare-npz-none", "compare-npz-none-2", "compare-npz-none"]
 
 
+def test_a_folder_of_somebody_elses_is_no_comparison_and_is_not_removed(features, tmp_path, capsys):
+    """Also where its files have the names that a comparison begins with."""
+    for name in ("data.json", "raw.json", "left_out.csv"):
+        mine = tmp_path / name.split(".")[0]
+        mine.mkdir()
+        (mine / name).write_text("mine")
+        with pytest.raises(ConfigError, match="which is something else"):
+            Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, mine.name)
+        assert (mine / name).read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    folder = Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "empty")
+    with pytest.raises(RuntimeError), folder.alone():
+        raise RuntimeError
+    assert (tmp_path / "empty").is_dir(), "this process did not make it"
+
+
+def test_kept_trials_are_found_when_the_config_gains_a_field(small, counted, monkeypatch):
+    """As if a later version had a new field, and another default for an old one."""
+    comparison, folder = small("triplet,circle", 2, 1)
+    compare.compare(comparison, folder, report=quiet)
+    count = len(trained(counted))
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(TrainConfig):
+        monitor: str = setting("recall_at_1", "another default", choices=("map_at_r",))
+        head: str = setting("random", "a new field", choices=("auto", "random"), before="random")
+
+    monkeypatch.setattr(comparison_module, "TrainConfig", Later)
+    monkeypatch.setattr(folder_module, "TrainConfig", Later)
+    kept = json.loads((folder.path / "trials/triplet/search-000.json").read_text())
+    assert kept["config"]["version"] and "head" not in kept["config"]
+    config = Later(**config_of(comparison.config.data_dir).to_dict())
+    later = Comparison(config, comparison.entries, 2, 1)
+    folder = Folder.of(later, folder.path.parent, "one")
+    compare.compare(later, folder, report=quiet)
+    assert len(trained(counted)) == count
+    assert len(folder.results().trials) == 2 * 3
+
+
+def test_the_config_of_a_run_may_be_that_of_a_comparison(features, tmp_path):
+    """A run keeps the settings of its loss too; where they are the defaults they are no setting."""
+    from mdl_tf.runs.network import resolve
+
+    path = tmp_path / "config.json"
+    arguments = ["compare", "--config", str(path), "--losses", "triplet", "--search", "1"]
+    arguments += ["--seeds", "1", "--runs-dir", str(tmp_path), "--name", "one"]
+    path.write_text(resolve(config_of(features, epochs=1)).to_json())
+    assert cli.main(arguments) == 0
+    path.write_text(resolve(config_of(features, loss_args={"margin": 0.7})).to_json())
+    assert cli.main(arguments) == 2
+
+
 def test_data_that_changed_are_refused(tmp_path, counted):
     """Also if there are as many images of as many classes as before."""
     rng, labels = np.random.default_rng(0), np.repeat(np.arange(20), 8)
@@ -679,7 +759,3 @@ def test_the_command(features, tmp_path, capsys):
         "This folder has had more: margin_discriminate:form=hinge, 2 settings each. It is kept, "
         "but not in this report."
     ) in capsys.readouterr().out
-
-
-def test_the_spaces_are_those_of_all_losses():
-    assert list(SPACES) == list(LOSSES) == list(losses.LOSSES)

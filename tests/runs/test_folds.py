@@ -15,7 +15,7 @@ from mdl_tf.embedding import concatenated, embed
 from mdl_tf.recipes.tables import published
 from mdl_tf.runs import Run, folds, train
 from mdl_tf.runs.keeping import OnDisk, RunCheckpoint
-from mdl_tf.runs.report import _own, _published
+from mdl_tf.runs.report import _own_rows, _published_lines
 
 # Five classes to train from: three and two.
 FOLDS = {
@@ -316,7 +316,7 @@ def test_figures_are_held_against_those_of_equal_size_and_kind_alone(finished):
         # Without a word it is one network alone.
         ([alone], ["separated"]),
     ):
-        lines = published(rows, _own(run.config, results)).splitlines()
+        lines = published(rows, _own_rows(run.config, results)).splitlines()
         sizes = {"separated": "8", "concatenated": "16"}
         assert [line.split() for line in lines if line.startswith("this run")] == [
             ["this", "run", "conv4", sizes[kind], kind]
@@ -329,11 +329,11 @@ def test_nothing_published_stands_beside_a_stand_in(tmp_path):
     run, results, _ = with_recipe(tmp_path, published=ROWS)
     images = collection(["test"] * 3).images
     named = dataclasses.replace(images, name="cub200 stand-in test")
-    assert _published(run, run.config, named, results) == [
+    assert _published_lines(run, run.config, named, results) == [
         "No published figure is beside these: they are of a stand-in.",
         "",
     ]
-    assert "Published, beside" in _published(run, run.config, images, results)[0]
+    assert "Published, beside" in _published_lines(run, run.config, images, results)[0]
 
 
 def test_the_summary_has_every_metric_of_the_folds():

@@ -11,8 +11,7 @@ from helpers.runs import SMALL, history, policy_as_before, started  # noqa: F401
 
 from mdl_tf import cli
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.config.train_config import LOSSES
-from mdl_tf.losses import MarginDiscriminateLoss
+from mdl_tf.losses import LOSSES, MarginDiscriminateLoss
 from mdl_tf.runs import data as run_data
 from mdl_tf.runs import evaluate_run, train
 from mdl_tf.runs.keeping import RunCheckpoint
