@@ -1,99 +1,102 @@
-"""What is shown is run: the README's code and commands with fewer steps, and the notebooks."""
+"""What is shown is run: the code and the commands of all pages with fewer steps, and the notebooks.
+
+A page is followed from top to bottom, in a folder that has what the pages speak of. The README in
+the first lane of the tests, its guides and the notebooks in the slow one.
+"""
 
 import re
 import shlex
 import subprocess
 import sys
+import warnings
 
 import file_skeletons
 import pytest
-from helpers import ROOT
+from helpers import ROOT, commands, pages
 
+from mdl_tf import cli
 from mdl_tf.backbones import weights
 from mdl_tf.backbones.convert import convert_weights
+from mdl_tf.datasets import glyphs
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
-COMMANDS = [
-    line.replace("v/bin/", "").split("&&")[-1].strip()
-    for language, code in BLOCKS
-    if language == "console"
-    for line in code.splitlines()
-    if "mdl-tf " in line
-]
 # Minutes become seconds; everything else is run as it stands.
 FEWER = {
     r"steps_per_epoch=\d+": "steps_per_epoch=2",
     r"epochs=\d+": "epochs=1",
-    r"\(64, 64": "(32, 32",
+    "--image-size 224": "--image-size 64",
 }
-# A quarter of the pixels, of 14,294 glyphs twice; for commands that say no size themselves.
-SMALLER = ["--image-size", "32"]
 FEWER_FLAGS = ["--epochs", "1", "--steps-per-epoch", "2", "--no-clustering"]
 FEWER_RUNS = ["--search", "2", "--seeds", "1", *FEWER_FLAGS]
+# For commands that say no size themselves.
+SMALLER = ["--image-size", "32"]
+# As a reader runs it, in a process of its own; the others are run in this one, which has
+# TensorFlow already.
+IN_ITS_OWN_PROCESS = "mdl-tf search runs/photos vectors.npz query.jpg"
+FOLLOWED = [pages.README, *(pytest.param(page, marks=pytest.mark.slow) for page in pages.GUIDES)]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """One working folder, with photographs of somebody's own as the README speaks of them."""
+def home(tmp_path_factory):
+    """What is kept between commands: few glyphs, and weights as if they had been fetched before."""
+    home = tmp_path_factory.mktemp("home")
+    models = home / "models"
+    models.mkdir()
+    file_skeletons.write("legacy", home / "bn_inception-52deb4733.pth")
+    convert_weights(
+        home / "bn_inception-52deb4733.pth",
+        models / f"bn_inception-52deb4733_notop-{weights.ORDER}.weights.h5",
+    )
+    render = glyphs.render
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glyphs, "render", lambda progress: render(limit=60, progress=progress))
+        patch.setattr(glyphs, "TRAIN_CLASSES", 48)
+        yield home
+
+
+@pytest.fixture
+def eagerly():
+    """Without the minutes in which TensorFlow makes graphs of networks that learn two steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def folder(tmp_path, home, eagerly, monkeypatch):
+    """A reader's working folder: photographs of 80 things, features, a module, a weight file."""
     import numpy as np
     from PIL import Image
 
-    folder = tmp_path_factory.mktemp("shown")
+    monkeypatch.setenv("MDL_TF_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    # The command appends the working folder.
+    monkeypatch.setattr(sys, "path", list(sys.path))
     rng = np.random.default_rng(0)
-    for c in range(12):
-        (folder / "photos" / f"thing {c}").mkdir(parents=True)
+    for c in range(80):
+        (tmp_path / "photos" / f"thing {c}").mkdir(parents=True)
         colour = rng.integers(0, 256, 3)
         for i in range(4):
             pixels = (colour + rng.normal(0, 20, (40, 40, 3))).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "photos" / f"thing {c}" / f"{i}.jpg")
-    Image.fromarray(pixels).save(folder / "query.jpg")
+            Image.fromarray(pixels).save(tmp_path / "photos" / f"thing {c}" / f"{i}.jpg")
+    Image.fromarray(pixels).save(tmp_path / "query.jpg")
     labels = np.repeat(np.arange(80), 4)
-    np.savez(folder / "features.npz", features=rng.normal(size=(320, 16)), labels=labels)
-    module = next(code for code in PYTHON if code.startswith("# my_module.py"))
-    (folder / "my_module.py").write_text(module, encoding="utf-8")
-    file_skeletons.write("legacy", folder / "bn_inception-52deb4733.pth")
-    return folder
+    np.savez(tmp_path / "features.npz", features=rng.normal(size=(320, 16)), labels=labels)
+    source = home / "bn_inception-52deb4733.pth"
+    (tmp_path / source.name).symlink_to(source)
+    return tmp_path
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fetched(folder):
-    """Weights with which "imagenet" is as it is after the first time, when it was fetched."""
-    kept = folder / "home" / "models"
-    kept.mkdir(parents=True)
-    convert_weights(
-        folder / "bn_inception-52deb4733.pth",
-        kept / f"bn_inception-52deb4733_notop-{weights.ORDER}.weights.h5",
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MDL_TF_HOME", str(folder / "home"))
-        yield
+def shortened(text):
+    for pattern, fewer in FEWER.items():
+        text = re.sub(pattern, fewer, text)
+    return text
 
 
-def test_the_readme_shows_code_and_commands():
-    assert "RESULT" not in README
-    assert "BENCH" not in README
-    assert len(PYTHON) >= 2
-    assert any("train" in command for command in COMMANDS)
-    for name in ("evaluate", "embed", "search", "datasets show"):
-        assert any(command.startswith(f"mdl-tf {name}") for command in COMMANDS)
-    for pattern in FEWER:
-        assert any(re.search(pattern, code) for code in PYTHON), "nothing left to shorten"
-
-
-def test_readme_code_runs(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    namespace = {}
-    for number, code in enumerate(PYTHON):
-        for pattern, fewer in FEWER.items():
-            code = re.sub(pattern, fewer, code)
-        exec(compile(code, f"README block {number}", "exec"), namespace)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_readme_commands_run(command, folder):
-    program, *arguments = shlex.split(command)
+def arguments_of(line):
+    """The arguments of a command, with fewer steps and pixels."""
+    program, *arguments = shlex.split(shortened(line))
     assert program == "mdl-tf"
     if arguments[0] == "train" and "--resume" not in arguments:
         arguments += FEWER_FLAGS
@@ -101,17 +104,91 @@ def test_readme_commands_run(command, folder):
             arguments += SMALLER
     if arguments[0] == "compare":
         arguments += FEWER_RUNS
+    return arguments
+
+
+def run_command(line, capsys):
+    if line == IN_ITS_OWN_PROCESS:
+        done = commands.run(*arguments_of(line))
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return
+    import keras
+
+    keras.utils.clear_session()
+    capsys.readouterr()
+    # As in a process of its own: `main` shows warnings in its own way.
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code = cli.main(arguments_of(line))
+    said = capsys.readouterr()
+    assert code == 0, f"{line}\n{said.out}{said.err}"
+
+
+def modules_of(page):
+    """The modules that a page has its reader write: blocks that begin with their name."""
+    for language, code in pages.blocks(page):
+        if language == "python" and (head := re.match(r"# (\w+)\.py\n", code)):
+            yield head[1], code
+
+
+def trained_already(page):
+    """Whether a page speaks of a run that another page trains."""
+    text = page.read_text("utf-8")
+    return "runs/photos" in text and "--name photos" not in text
+
+
+# What TensorFlow says of `eagerly`.
+@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")
+@pytest.mark.parametrize("page", FOLLOWED, ids=pages.name)
+def test_a_page_can_be_followed_from_top_to_bottom(page, folder, capsys, monkeypatch):
+    for module, code in modules_of(page):
+        (folder / f"{module}.py").write_text(code, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    if trained_already(page):
+        train = "train --dataset folder --data-dir photos --backbone conv4 --name photos"
+        run_command(f"mdl-tf {train}", capsys)
+    namespace = {"__name__": "__main__"}
+    for number, (language, block) in enumerate(pages.blocks(page)):
+        if language == "python":
+            exec(compile(shortened(block), f"{pages.name(page)} {number}", "exec"), namespace)
+        for line in block.splitlines() if language == "console" else ():
+            if line := pages.command(line):
+                run_command(line, capsys)
+
+
+def test_there_is_something_to_follow_and_to_shorten():
+    assert len(pages.GUIDES) >= 8
+    shown = "".join(page.read_text("utf-8") for page in (pages.README, *pages.GUIDES))
+    for pattern in FEWER:
+        assert re.search(pattern, shown), "nothing left to shorten"
+    assert IN_ITS_OWN_PROCESS in pages.lines(pages.README)
+    followed = {
+        line.split()[1]
+        for page in (pages.README, *pages.GUIDES)
+        for line in map(pages.command, pages.lines(page))
+        if line
+    }
+    assert followed == {
+        *("train", "evaluate", "embed", "search", "compare", "doctor", "datasets", "recipes"),
+        "convert-weights",
+    }
+
+
+@pytest.mark.slow
+def test_the_first_command_on_all_glyphs_in_a_process_of_its_own(tmp_path):
+    assert pages.INSTALL in pages.lines(pages.README)
     done = subprocess.run(
-        [sys.executable, "-m", "mdl_tf.cli", *arguments],
-        cwd=folder,
+        [*commands.COMMAND, *arguments_of(pages.command(pages.INSTALL))],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Test: 14,294 images of 1,059 classes never seen in training" in done.stdout
 
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-A_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+IPYNB = sorted((ROOT / "notebooks").glob("*.ipynb"))
+A_NOTEBOOK = pytest.mark.parametrize("path", IPYNB, ids=lambda path: path.stem)
 
 
 def read_notebook(path):
@@ -127,12 +204,6 @@ def texts(output):
     return "".join([output.get("text", ""), *shown])
 
 
-def test_the_readme_names_every_notebook():
-    assert len(NOTEBOOKS) >= 3
-    for path in NOTEBOOKS:
-        assert f"(notebooks/{path.name})" in README
-
-
 @A_NOTEBOOK
 def test_notebooks_are_stored_with_the_outputs_of_one_run_from_first_to_last_cell(path):
     _, cells = read_notebook(path)
@@ -146,6 +217,7 @@ def test_notebooks_are_stored_with_the_outputs_of_one_run_from_first_to_last_cel
     assert path.stat().st_size < 640_000
 
 
+@pytest.mark.slow
 @A_NOTEBOOK
 def test_notebooks_run_end_in_an_assertion_and_leave_nothing_behind(path, tmp_path, monkeypatch):
     from nbclient import NotebookClient

@@ -183,8 +183,8 @@ def test_hours_are_those_of_the_settings(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_readme_has_the_same_hours(name):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_guide_has_the_same_hours(name):
+    text = (ROOT / "mdl_tf" / "recipes" / "README.md").read_text(encoding="utf-8")
     row = next(line for line in text.splitlines() if line.startswith("| `") and f"`{name}`" in line)
     cells = [cell.strip().removesuffix(" at most") for cell in row.split("|")]
     assert cells[-3:-1] == [f"{entry['hours']:.1f}" for entry in recipes.load(name).hours]
