@@ -189,12 +189,12 @@ def _queries(queries):
         ) from error
 
 
-def picture(queries, found):
+def picture(queries, hits):
     """The first queries with the first images that were found, a row each, `SHOWN` at most of both.
 
     Args:
         queries: paths of image files.
-        found: for each query a list of `Hit`s, as `nearest` gives them.
+        hits: for each query a list of `Hit`s, as `nearest` gives them.
 
     Returns:
         A matplotlib `Figure`; an image that is not there any more is a grey square.
@@ -202,13 +202,13 @@ def picture(queries, found):
     from mdl_tf.pictures import plots
 
     queries = [Path(path).expanduser() for path in queries[:SHOWN]]
-    found = [row[:SHOWN] for row in found[:SHOWN]]
+    hits = [row[:SHOWN] for row in hits[:SHOWN]]
     return plots.neighbor_grid(
         [image_file.thumbnail(path) for path in queries],
-        [[_thumbnail(hit.path) for hit in row] for row in found],
+        [[_thumbnail(hit.path) for hit in row] for row in hits],
         titles=[clean(path.name, _LONGEST) for path in queries],
         captions=[
-            [f"{hit.distance:.3f}\n{clean(hit.name, _LONGEST)}" for hit in row] for row in found
+            [f"{hit.distance:.3f}\n{clean(hit.name, _LONGEST)}" for hit in row] for row in hits
         ],
     )
 

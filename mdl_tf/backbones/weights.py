@@ -177,11 +177,11 @@ def _load_published(model):
 def _fetch(folder):
     path = folder / Path(URL).name
     if path.is_file():
-        found = sha256(path)
-        if found != SHA256:
+        digest = sha256(path)
+        if digest != SHA256:
             raise ValueError(
                 f"`weights` 'imagenet' needs the file {path} to have the sha256 {SHA256}: move "
-                f"this one away, and it is fetched. Received: a file with sha256 {found}"
+                f"this one away, and it is fetched. Received: a file with sha256 {digest}"
             )
         return path
     try:

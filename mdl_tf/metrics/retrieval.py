@@ -180,13 +180,13 @@ def nearest_neighbors(queries, gallery=None, k=10):
             keys[np.arange(len(block)), block] = -np.inf
         kth = np.partition(keys, size - k, axis=1)[:, size - k, None]
         rounding = space.rounding(q_norm, kth)
-        found = keys >= kth - rounding
+        is_near = keys >= kth - rounding
         # More than k where the k-th place is tied: of the tied ones keep the first in order.
-        for row in np.flatnonzero(found.sum(axis=1) > k):
+        for row in np.flatnonzero(is_near.sum(axis=1) > k):
             sure = keys[row] > kth[row] + rounding[row]
-            tied = np.flatnonzero(found[row] & ~sure)
-            found[row, tied[k - sure.sum() :]] = False
-        near = np.nonzero(found)[1].reshape(len(block), k)
+            tied = np.flatnonzero(is_near[row] & ~sure)
+            is_near[row, tied[k - sure.sum() :]] = False
+        near = np.nonzero(is_near)[1].reshape(len(block), k)
         far = _distances(queries, np.repeat(block, k), gallery, near.ravel()).reshape(near.shape)
         nearest_first = np.argsort(far, axis=1, kind="stable")
         indices[block] = np.take_along_axis(near, nearest_first, axis=1)

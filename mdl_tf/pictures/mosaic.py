@@ -90,10 +90,10 @@ class NeighborMosaic:
         gallery = self._gallery
         # One more than shown: a query that is in the gallery finds itself.
         k = min(self._k + 1, len(gallery))
-        found, _ = retrieval.nearest_neighbors(embeddings[self.queries], embeddings[gallery], k)
-        found = gallery[found]
+        nearest, _ = retrieval.nearest_neighbors(embeddings[self.queries], embeddings[gallery], k)
+        nearest = gallery[nearest]
         return np.stack(
-            [row[row != query][: self._k] for query, row in zip(self.queries, found, strict=True)]
+            [row[row != query][: self._k] for query, row in zip(self.queries, nearest, strict=True)]
         )
 
     def draw(self, embeddings):
@@ -106,8 +106,8 @@ class NeighborMosaic:
             uint8 RGB, shape `(h, w, 3)`.
         """
         picture = self._ground.copy()
-        for row, found in enumerate(self.find(embeddings)):
-            for column, i in enumerate(found.tolist(), start=1):
+        for row, nearest in enumerate(self.find(embeddings)):
+            for column, i in enumerate(nearest.tolist(), start=1):
                 hit = self._labels[i] == self._labels[self.queries[row]]
                 cell = _hit(self._tile(i)) if hit else _miss(self._tile(i))
                 y, x = self.place(row, column)

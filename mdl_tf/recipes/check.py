@@ -8,11 +8,11 @@ _KINDS = ("separated", "concatenated")
 _ROW = {"method", "backbone", "embedding_dim", "source", "verified"}
 
 
-def keys(found, needed, allowed, what):
+def keys(content, needed, allowed, what):
     """Refuse a dict that lacks a key or has one that nobody knows.
 
     Args:
-        found: what should be the dict.
+        content: what should be the dict.
         needed: a set of keys that it must have.
         allowed: a set of keys that it may have.
         what: the name of the dict, for the error.
@@ -20,9 +20,9 @@ def keys(found, needed, allowed, what):
     Raises:
         ConfigError: if it is no dict or has other keys.
     """
-    if not isinstance(found, dict):
-        raise ConfigError(f"{what} must be a JSON object. Received: {found!r}")
-    missing, unknown = needed - set(found), set(found) - needed - allowed
+    if not isinstance(content, dict):
+        raise ConfigError(f"{what} must be a JSON object. Received: {content!r}")
+    missing, unknown = needed - set(content), set(content) - needed - allowed
     if missing or unknown:
         raise ConfigError(
             f"{what} must have the keys {', '.join(sorted(needed))}, and may have "

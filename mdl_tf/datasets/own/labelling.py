@@ -150,9 +150,9 @@ def _sides(ids, names, splits):
     for i, split in zip(ids, splits, strict=True):
         sides[i].add(SPLITS[split])
     mixed = [
-        f"{name!r} ({', '.join(sorted(found))})"
-        for name, found in zip(names, sides, strict=True)
-        if len(found) > 1
+        f"{name!r} ({', '.join(sorted(of_class))})"
+        for name, of_class in zip(names, sides, strict=True)
+        if len(of_class) > 1
     ]
     if mixed:
         raise ValueError(
@@ -160,7 +160,7 @@ def _sides(ids, names, splits):
             "trained on. Move the classes as a whole, or leave `split` out, which takes the first "
             f"half of the classes for training. Received: {first_few(mixed, SHOWN)}"
         )
-    return tuple(found.pop() for found in sides)
+    return tuple(of_class.pop() for of_class in sides)
 
 
 def _queries(splits):

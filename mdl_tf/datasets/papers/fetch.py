@@ -272,11 +272,11 @@ def _extent(response, part, done):
     if response.status != 206:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if not found or int(found[1]) != done:
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if not match or int(match[1]) != done:
         _empty(part)
         raise _Dropped("another range than the one asked for")
-    return done, None if found[2] == "*" else int(found[2])
+    return done, None if match[2] == "*" else int(match[2])
 
 
 def _read(response):
