@@ -8,7 +8,7 @@ import numpy as np
 
 from mdl_tf.checks import check_integer
 from mdl_tf.files import replacing
-from mdl_tf.metrics.retrieval import as_embeddings
+from mdl_tf.metrics.arguments import as_embeddings
 from mdl_tf.pictures import thumbnails
 
 LARGEST_SHEET = 8192  # pixels; the projector shows no larger one

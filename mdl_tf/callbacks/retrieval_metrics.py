@@ -86,7 +86,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         self.clustering_every = check_integer("clustering_every", clustering_every, least=0)
         self.margin = margin
         self.log_dir = log_dir
-        # As k-means takes it.
+        # The seeds of k-means.
         self.seed = check_integer("seed", seed, least=0, below=2**32)
         self.distances = self.embeddings = self.labels = None
         self.last = {}

@@ -4,7 +4,7 @@ It is imported inside: whoever asks for no clustering does not wait for it.
 """
 
 from mdl_tf.checks import check_integer
-from mdl_tf.metrics.retrieval import as_embeddings, as_labels
+from mdl_tf.metrics.arguments import as_embeddings, as_labels
 
 
 def cluster(embeddings, n_clusters, *, seed=0):
@@ -20,10 +20,12 @@ def cluster(embeddings, n_clusters, *, seed=0):
         squared distances to the cluster centres, a Python float.
 
     Raises:
-        ValueError: on a wrong shape, numbers that are not finite, or `n_clusters` out of range.
+        ValueError: on a wrong shape, numbers that are not finite, or `n_clusters` or `seed` out of
+            range.
     """
     embeddings = as_embeddings(embeddings, "embeddings")
     n_clusters = check_integer("n_clusters", n_clusters, least=1, most=len(embeddings))
+    seed = check_integer("seed", seed, least=0, below=2**32)
     from sklearn.cluster import KMeans
 
     kmeans = KMeans(n_clusters=n_clusters, n_init=1, max_iter=300, random_state=seed)
