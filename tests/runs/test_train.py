@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers import slow_but
 from helpers.runs import SMALL, history, policy_as_before, started  # noqa: F401
 
 from mdl_tf import cli
@@ -267,7 +268,11 @@ LOSS_ARGS = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+# Of pairs, with a boundary that it learns, and with proxies.
+KINDS = ("margin_discriminate", "margin", "proxy_anchor")
+
+
+@pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES))
 def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
     config, run = started(
         tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False
