@@ -1,7 +1,35 @@
-"""Arguments that are refused with one clear message: the argument, the rule, the value received."""
+"""Arguments: the choices that there are, and one clear message for what cannot be.
+
+A message names the argument, the rule and the value received. Each list of choices stands here and
+nowhere else; losses, metrics and data sets have tables of their own.
+"""
 
 import math
 import numbers
+
+# `TrainConfig.on_corrupt`, `datasets.read`: what happens to files that cannot be used.
+ON_CORRUPT = ("error", "skip")
+# `TrainConfig.cache`, `batches`: where decoded images are kept.
+CACHES = ("none", "ram", "disk")
+# `TrainConfig.short_classes`, `batches.balanced`: classes with fewer images than a batch wants.
+SHORT_CLASSES = ("error", "drop", "repeat")
+# `TrainConfig.augment`, `batches`: what `images.views.view` makes of an image in training.
+AUGMENTATIONS = ("none", "flip", "paper", "modern")
+# `TrainConfig.batch_norm`, `embedding.set_batch_norm`: what batch normalisation does in training.
+BATCH_NORMS = ("train", "frozen", "statistics")
+# `TrainConfig.pooling`, `embedding.embedding_model`: layers of `keras.layers`, without their rank,
+# whose outputs are added.
+POOLINGS = {
+    "avg": ("GlobalAveragePooling",),
+    "max": ("GlobalMaxPooling",),
+    "both": ("GlobalAveragePooling", "GlobalMaxPooling"),
+}
+# `TrainConfig.optimizer`: classes of `mdl_tf.optimizers`.
+OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}
+# `TrainConfig.schedule`: the learning rate over a run.
+SCHEDULES = ("constant", "step", "cosine")
+# `TrainConfig.policy`: precisions of Keras.
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_integer(name, value, *, least=None, most=None, below=None):

@@ -9,6 +9,8 @@ import numbers
 
 import keras
 
+from mdl_tf.words import first_few
+
 
 class LearningRateFactors:
     """Mixin for any Keras optimizer: `class Lion(LearningRateFactors, keras.optimizers.Lion)`.
@@ -70,10 +72,9 @@ class LearningRateFactors:
             # The last ones first: heads and proxies, not the hundred layers of a backbone.
             parts = [part for variable in variables for part in variable.path.split("/")]
             known = list(dict.fromkeys(reversed(parts)))
-            more = f" and {len(known) - 12} more" if len(known) > 12 else ""
             raise ValueError(
                 "`learning_rate_factors` must have names of layers or weights that are trained. "
-                f"Received: {', '.join(sorted(unused))}. Known: {', '.join(known[:12])}{more}"
+                f"Received: {', '.join(sorted(unused))}. Known: {first_few(known, 12)}"
             )
         return [self.learning_rate_factors[names[0]] if names else 1.0 for names in fits]
 

@@ -14,16 +14,20 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf import batches, datasets
+from mdl_tf.checks import check_integer
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.own import folder as image_folder
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.metrics import retrieval
+from mdl_tf.pictures import thumbnails
 from mdl_tf.runs import Run
+from mdl_tf.words import clean
 
 BATCH = 64
 SHOWN = 20  # rows and columns of a picture
+_LONGEST = 26  # letters of a name in it
 
 
 class Hit(NamedTuple):
@@ -153,6 +157,7 @@ def nearest(run, vectors, queries, k=10):
     """
     if not isinstance(vectors, Vectors):
         vectors = Vectors.load(vectors)
+    k = check_integer("k", k, least=1, most=len(vectors))
     model, augment, digest = _opened(run)
     if vectors.model != digest:
         raise ValueError(
@@ -184,12 +189,12 @@ def _queries(queries):
         ) from error
 
 
-def picture(queries, found):
+def picture(queries, hits):
     """The first queries with the first images that were found, a row each, `SHOWN` at most of both.
 
     Args:
         queries: paths of image files.
-        found: for each query a list of `Hit`s, as `nearest` gives them.
+        hits: for each query a list of `Hit`s, as `nearest` gives them.
 
     Returns:
         A matplotlib `Figure`; an image that is not there any more is a grey square.
@@ -197,12 +202,14 @@ def picture(queries, found):
     from mdl_tf.pictures import plots
 
     queries = [Path(path).expanduser() for path in queries[:SHOWN]]
-    found = [row[:SHOWN] for row in found[:SHOWN]]
+    hits = [row[:SHOWN] for row in hits[:SHOWN]]
     return plots.neighbor_grid(
         [image_file.thumbnail(path) for path in queries],
-        [[_thumbnail(hit.path) for hit in row] for row in found],
-        titles=[_short(path.name) for path in queries],
-        captions=[[f"{hit.distance:.3f}\n{_short(hit.name)}" for hit in row] for row in found],
+        [[_thumbnail(hit.path) for hit in row] for row in hits],
+        titles=[clean(path.name, _LONGEST) for path in queries],
+        captions=[
+            [f"{hit.distance:.3f}\n{clean(hit.name, _LONGEST)}" for hit in row] for row in hits
+        ],
     )
 
 
@@ -210,12 +217,7 @@ def _thumbnail(path):
     try:
         return image_file.thumbnail(path)
     except OSError:
-        return np.full((160, 160, 3), 224, np.uint8)
-
-
-def _short(name, most=26):
-    """Its beginning, where the folder tells the class, and its end."""
-    return name if len(name) <= most else f"{name[:12]}...{name[15 - most :]}"
+        return thumbnails.missing(160)
 
 
 def _opened(run):

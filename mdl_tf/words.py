@@ -25,17 +25,25 @@ def plural(noun):
     return noun + ("es" if noun.endswith("s") else "s")
 
 
-def listing(words, most=None):
+def listing(words):
     """Words in a row: `a, b and c`.
 
     Args:
         words: texts.
-        most: how many to list; the rest is counted, as in `a, b and 7 more`. Defaults to all.
     """
     words = list(words)
-    if most is not None and len(words) > most:
-        words = [*words[:most], f"{len(words) - most:,} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def first_few(words, most):
+    """The first of many words: `a, b and 7 more`; all of them if they are few: `a, b`.
+
+    Args:
+        words: a list of texts.
+        most: how many to list.
+    """
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def shorten(text, most):
@@ -43,7 +51,7 @@ def shorten(text, most):
 
     Args:
         text: any text.
-        most: letters of the result, at least 4.
+        most: letters of the result, at least 5.
     """
     if len(text) <= most:
         return text

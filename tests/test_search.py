@@ -139,7 +139,7 @@ def test_the_same_network_with_another_view_is_refused(here):
         ),
         ({"run": keras.Model()}, "`run` must be the path of a run folder or a .keras file. Receiv"),
         ({"queries": []}, "`queries` must be at least one image file."),
-        ({"k": 21}, "`k` must be an integer from 1 to 20"),
+        ({"k": 21}, "`k` must be an integer, at least 1 and at most 20. Received: k=21"),
     ],
 )
 def test_impossible_searches(here, arguments, message):

@@ -8,6 +8,7 @@ import json
 
 import keras
 import pytest
+from helpers import slow_but
 
 from mdl_tf import cli, recipes
 
@@ -22,7 +23,7 @@ def as_before(tmp_path_factory, monkeypatch):
     keras.backend.clear_session()
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", slow_but(("cub200-2017",), recipes.names()))
 def test_smoke(name, tmp_path, capsys):
     small = ["--backbone", "conv4", "--image-size", "32"]
     flags = ["--image-size", "64"] if name in WHOLE else small

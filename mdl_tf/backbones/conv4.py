@@ -6,6 +6,9 @@
 import keras
 from keras import layers, ops
 
+from mdl_tf.backbones.fitting import check_input_shape
+from mdl_tf.checks import check_integer
+
 MINIMUM_SIZE = 16  # four halvings
 
 
@@ -34,15 +37,10 @@ def Conv4(input_shape=(32, 32, 3), filters=64, *, name="conv4"):
         A `keras.Model` with maps `(B, H/16, W/16, filters)`.
 
     Raises:
-        ValueError: if `input_shape` is too small or not `(H, W, 3)`.
+        ValueError: if `input_shape` is too small or not `(H, W, 3)`, or `filters` below 1.
     """
-    shape = tuple(input_shape)
-    sizes_fit = len(shape) == 3 and all(s is None or s >= MINIMUM_SIZE for s in shape[:2])
-    if not sizes_fit or shape[2] != 3:
-        raise ValueError(
-            "`input_shape` must be `(H, W, 3)` with H and W at least "
-            f"{MINIMUM_SIZE} or `None`. Received: input_shape={input_shape}"
-        )
+    shape = check_input_shape(input_shape, MINIMUM_SIZE)
+    filters = check_integer("filters", filters, least=1)
     inputs = x = keras.Input(shape, name="image")
     for number in range(1, 5):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{number}")(x)

@@ -8,6 +8,38 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mdl_tf.checks import check_integer
+
+
+def check_input_shape(input_shape, least, *, optional=True):
+    """Refuse what is no shape of images.
+
+    Args:
+        input_shape: `(H, W, 3)`.
+        least: smallest H and W.
+        optional: whether H and W may be `None`, any size. Defaults to `True`.
+
+    Returns:
+        `input_shape` as a tuple of Python integers and `None`s.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    shape = tuple(input_shape)
+    try:
+        height, width, _ = (
+            None if side is None and optional else check_integer("input_shape", side, least=1)
+            for side in shape
+        )
+    except ValueError:
+        height = width = 0
+    if any(side is not None and side < least for side in (height, width)) or shape[2] != 3:
+        raise ValueError(
+            f"`input_shape` must be `(H, W, 3)` with H and W at least {least}"
+            f"{' or `None`' if optional else ''}. Received: input_shape={input_shape}"
+        )
+    return height, width, 3
+
 
 def accepts(model, input_shape):
     """Whether a model has one input, of this shape or of a size that is not fixed.

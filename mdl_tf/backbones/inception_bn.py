@@ -10,6 +10,8 @@ import numpy as np
 from keras import layers, ops
 
 from mdl_tf.backbones import weights as weight_files
+from mdl_tf.backbones.fitting import check_input_shape
+from mdl_tf.checks import check_integer
 
 # Subtracted from pixels in [0, 255] in the channel order of the published weights.
 IMAGENET_MEAN_BGR = (104.0, 117.0, 128.0)
@@ -143,13 +145,8 @@ def InceptionBN(
         ValueError: if an argument is not one of the above, if a file is another network's or does
             not fit, or if the published one cannot be fetched.
     """
-    shape = tuple(input_shape)
-    sizes_fit = len(shape) == 3 and all(s is None or s >= MINIMUM_SIZE for s in shape[:2])
-    if not sizes_fit or shape[2] != 3:
-        raise ValueError(
-            "`input_shape` must be `(H, W, 3)` with H and W at least "
-            f"{MINIMUM_SIZE} or `None`. Received: input_shape={input_shape}"
-        )
+    shape = check_input_shape(input_shape, MINIMUM_SIZE)
+    classes = check_integer("classes", classes, least=1)
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}")
     if weights == "imagenet" and include_top and classes != weight_files.CLASSES:

@@ -9,7 +9,7 @@ import difflib
 from mdl_tf.backbones import applications, conv4, hub, inception_bn, own
 from mdl_tf.backbones.conv4 import Conv4
 from mdl_tf.backbones.features import Features
-from mdl_tf.backbones.fitting import load_weights
+from mdl_tf.backbones.fitting import check_input_shape, load_weights
 from mdl_tf.backbones.inception_bn import InceptionBN
 
 OURS = ("inception_bn", "conv4", "none")
@@ -41,14 +41,15 @@ def build(name, input_shape, weights=None):
         ValueError: if there is no such backbone, or it cannot be built for that size with those
             weights.
     """
-    shape = tuple(input_shape)
     if name == "none":
-        return _features(shape, weights), None
-    if len(shape) != 3 or shape[2] != 3 or not all(side and side > 0 for side in shape):
+        return _features(tuple(input_shape), weights), None
+    try:
+        shape = check_input_shape(input_shape, 1, optional=False)
+    except ValueError:
         raise ValueError(
             "`input_shape` must be `(H, W, 3)`, or `(F,)` with backbone='none'. "
             f"Received: input_shape={input_shape} with backbone={name!r}"
-        )
+        ) from None
     if name == "inception_bn":
         return InceptionBN(input_shape=shape, weights=weights), inception_bn.preprocess_input
     if name == "conv4":

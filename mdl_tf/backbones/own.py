@@ -92,12 +92,12 @@ def _module(name):
 
 def _function(name):
     module, _, function = name.partition(":")
-    found = _module(name)
-    value = getattr(found, function, None)
+    loaded = _module(name)
+    value = getattr(loaded, function, None)
     if not callable(value):
         # Another module of that name, which is installed, comes before one in the working folder.
-        place = getattr(found, "__file__", None) or module
-        has = f"of type {type(value).__name__}" if hasattr(found, function) else "not"
+        place = getattr(loaded, "__file__", None) or module
+        has = f"of type {type(value).__name__}" if hasattr(loaded, function) else "not"
         raise ValueError(
             f"`backbone` must name a function of its module. Received: backbone={name!r}, and "
             f"{function} is {has} in {place}"

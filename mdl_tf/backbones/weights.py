@@ -12,7 +12,7 @@ import numpy as np
 from mdl_tf.backbones import look_alikes, torch_file
 from mdl_tf.backbones.fitting import load_weights
 from mdl_tf.files import data_folder, replacing, temporary_folder
-from mdl_tf.words import clean
+from mdl_tf.words import clean, first_few
 
 # Trained by Y. Xiong on ILSVRC 2012 with Caffe, ported by R. Cadene to PyTorch.
 URL = "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth"
@@ -113,8 +113,11 @@ def assign(model, arrays, path):
     known = {*names, f"{TOP}.weight", f"{TOP}.bias"}
     extra = [name for name in arrays if name not in known]
     if missing or extra:
-        parts = [f"without {_some(missing)}"] if missing else []
-        parts += [f"with {_some(extra)}"] if extra else []
+        parts = [
+            f"{how} {first_few([clean(name, 100) for name in some], 3)}"
+            for how, some in (("without", missing), ("with", extra))
+            if some
+        ]
         raise ValueError(
             f"`weights` must hold the weights of Inception-BN and nothing else. Received: {path}, "
             f"{' and '.join(parts)}"
@@ -174,11 +177,11 @@ def _load_published(model):
 def _fetch(folder):
     path = folder / Path(URL).name
     if path.is_file():
-        found = sha256(path)
-        if found != SHA256:
+        digest = sha256(path)
+        if digest != SHA256:
             raise ValueError(
                 f"`weights` 'imagenet' needs the file {path} to have the sha256 {SHA256}: move "
-                f"this one away, and it is fetched. Received: a file with sha256 {found}"
+                f"this one away, and it is fetched. Received: a file with sha256 {digest}"
             )
         return path
     try:
@@ -216,8 +219,3 @@ def _another_network(path, alike):
         "`weights` must be of the Caffe layout of Inception-BN, as published in "
         f"{Path(URL).name}. Received: {path}, which is {alike}"
     )
-
-
-def _some(names):
-    listed = ", ".join(clean(name, 100) for name in names[:3])
-    return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-SHORT_CLASSES = ("error", "drop", "repeat")
+from mdl_tf.checks import SHORT_CLASSES, check_integer
 
 
 class _Deck:
@@ -69,15 +69,9 @@ class BalancedPlan:
         self, labels, classes_per_batch, images_per_class, *, seed=0, short_classes="error"
     ):
         labels = np.asarray(labels)
-        for name, value, least in (
-            ("classes_per_batch", classes_per_batch, 2),
-            ("images_per_class", images_per_class, 2),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer, at least {least}. Received: {name}={value!r}"
-                )
+        classes_per_batch = check_integer("classes_per_batch", classes_per_batch, least=2)
+        images_per_class = check_integer("images_per_class", images_per_class, least=2)
+        seed = check_integer("seed", seed, least=0)
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ValueError(
                 "`labels` must be integers of shape `(N,)`. "

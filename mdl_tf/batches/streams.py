@@ -1,12 +1,11 @@
 """Many images: balanced P x K training batches, and every image once, in order, for evaluation."""
 
-import numpy as np
 import tensorflow as tf
 
 from mdl_tf.batches.plan import BalancedPlan
+from mdl_tf.checks import CACHES, check_integer
 from mdl_tf.images import cache as image_cache
 from mdl_tf.images import views
-from mdl_tf.images.cache import CACHES
 
 
 def balanced(
@@ -44,7 +43,7 @@ def balanced(
         cache: `"ram"` or `"disk"`: all images are decoded and resized at once and kept, in memory
             or in files that the next run finds; `"none"`: decoded anew each time. Defaults to
             `"none"`.
-        cache_dir: folder of these files. Defaults to `images` in `$MDL_TF_HOME` or
+        cache_dir: folder of these files. Defaults to `decoded` in `$MDL_TF_HOME` or
             `~/.cache/mdl_tf`.
         progress: a function of (images done, images), called while they are decoded. Defaults to
             `None`.
@@ -57,10 +56,7 @@ def balanced(
         ValueError: if an argument is not one of the above, the set has too few or short classes, or
             what is to be cached does not fit.
     """
-    if not isinstance(start_step, int | np.integer) or start_step < 0:
-        raise ValueError(
-            f"`start_step` must be an integer, at least 0. Received: start_step={start_step!r}"
-        )
+    start_step = check_integer("start_step", start_step, least=0)
     plan = BalancedPlan(
         image_set.labels,
         classes_per_batch,
@@ -89,7 +85,7 @@ def balanced(
             image = tf.ensure_shape(image, (*_pair(image_size), 3))
         return image, labels[i]
 
-    stream = tf.data.Dataset.counter(start=int(start_step))
+    stream = tf.data.Dataset.counter(start=start_step)
     stream = stream.flat_map(indices)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _batched(stream, size, drop_remainder=True)
@@ -124,10 +120,7 @@ def ordered(
     Raises:
         ValueError: if an argument is not one of the above, or what is to be cached does not fit.
     """
-    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be an integer, at least 1. Received: batch_size={batch_size!r}"
-        )
+    batch_size = check_integer("batch_size", batch_size, least=1)
     with tf.device("CPU"):
         load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
         labels = tf.constant(image_set.labels, tf.int64)
@@ -137,7 +130,7 @@ def ordered(
 
     stream = tf.data.Dataset.range(len(image_set))
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _batched(stream, int(batch_size))
+    return _batched(stream, batch_size)
 
 
 def _batched(stream, size, **options):
@@ -198,9 +191,10 @@ def _decoder(image_set, view):
 
 
 def _pair(image_size):
-    size = tuple(np.atleast_1d(image_size))
-    if len(size) != 2 or not all(isinstance(s, np.integer) and s > 0 for s in size):
+    try:
+        height, width = (check_integer("image_size", side, least=1) for side in image_size)
+    except (TypeError, ValueError):
         raise ValueError(
             f"`image_size` must be two positive integers, (H, W). Received: image_size={image_size}"
-        )
-    return int(size[0]), int(size[1])
+        ) from None
+    return height, width

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mdl_tf.checks import check_integer
 from mdl_tf.files import replacing
-from mdl_tf.metrics.retrieval import as_embeddings
+from mdl_tf.metrics.arguments import as_embeddings
 from mdl_tf.pictures import thumbnails
 
 LARGEST_SHEET = 8192  # pixels; the projector shows no larger one
 _CONFIG = "projector_config.pbtxt"
 _PARTS = "projector"  # the subfolder of what the config names
-_CLASSES_AT_LEAST = 10  # large classes are cut, so that so many are seen
+_CLASSES_AT_LEAST = 10  # large classes are cut so that at least this many are seen
 
 
 def draw(labels, images=2000, classes=50, seed=0):
@@ -50,10 +51,10 @@ def draw(labels, images=2000, classes=50, seed=0):
 def write(folder, name, embeddings, image_set, *, images=2000, classes=50, side=48, seed=0):
     """Add embeddings of a set to what the projector shows of a run of TensorBoard.
 
-    Called again with the same set under another name, such as "untrained" and "trained", also by
-    another process, it shows the same images in another space; the last one comes first. Each file
-    is written whole or not at all, and the list of them last. A TensorBoard that is open sees them
-    when it is started again.
+    Called again with the same set and another name, such as "untrained" and "trained", also by
+    another process, it adds the same images in another space; the last one is listed first. Each
+    file is written whole or not at all, and the list of them last. An open TensorBoard shows them
+    after a restart.
 
     Args:
         folder: of the run, such as `logs/test`.
@@ -69,7 +70,18 @@ def write(folder, name, embeddings, image_set, *, images=2000, classes=50, side=
         ValueError: if an argument is not one of the above, the thumbnails do not fit a sheet of
             8192 x 8192 pixels, or the folder cannot be written.
     """
-    _check(name, images, classes, side)
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"`name` must be letters, digits, `-` and `_`. Received: name={name!r}")
+    images = check_integer("images", images, least=1)
+    classes = check_integer("classes", classes, least=1)
+    side = check_integer("side", side, least=1)
+    seed = check_integer("seed", seed, least=0)
+    if _cells(images) * side > LARGEST_SHEET:
+        raise ValueError(
+            "`images` thumbnails of `side` pixels must fit a square sheet of "
+            f"{LARGEST_SHEET} x {LARGEST_SHEET}, {(LARGEST_SHEET // side) ** 2:,} of this side. "
+            f"Received: images={images}, side={side}"
+        )
     embeddings = as_embeddings(embeddings, "embeddings")
     if len(embeddings) != len(image_set):
         raise ValueError(
@@ -86,52 +98,38 @@ def write(folder, name, embeddings, image_set, *, images=2000, classes=50, side=
         ) from error
 
 
-def _check(name, images, classes, side):
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
-        raise ValueError(f"`name` must be letters, digits, `-` and `_`. Received: name={name!r}")
-    for setting, value in (("images", images), ("classes", classes), ("side", side)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"`{setting}` must be an integer, at least 1. Received: {setting}={value!r}"
-            )
-    if math.ceil(math.sqrt(images)) * side > LARGEST_SHEET:
-        raise ValueError(
-            "`images` thumbnails of `side` pixels must fit a square sheet of "
-            f"{LARGEST_SHEET} x {LARGEST_SHEET}, {(LARGEST_SHEET // side) ** 2:,} of this side. "
-            f"Received: images={images}, side={side}"
-        )
-
-
 def _write_all(folder, name, vectors, image_set, drawn, side):
-    parts, rows = folder / _PARTS, _metadata(image_set, drawn)
-    shown = image_set.features is None
-    same = _read(parts / "metadata.tsv") == rows
-    if not same:
+    parts, metadata = folder / _PARTS, _describe_images(image_set, drawn)
+    has_pictures = image_set.features is None
+    same_images = _read(parts / "metadata.tsv") == metadata
+    if not same_images:
         # What is there belongs to other images.
         (folder / _CONFIG).unlink(missing_ok=True)
-    if shown and not (same and _is_sheet(parts / "sprite.png", len(drawn), side)):
+    if has_pictures and not (same_images and _is_sheet(parts / "sprite.png", len(drawn), side)):
         tiles = thumbnails.tiles(image_set, drawn.tolist(), side)
         with replacing(parts / "sprite.png") as path:
-            _sheet(tiles).save(path, "PNG")
-    _write(parts / "metadata.tsv", rows)
+            _make_sheet(tiles).save(path, "PNG")
+    _write(parts / "metadata.tsv", metadata)
     _write(parts / f"{name}.tsv", "".join(map(_line, vectors.tolist())))
-    _write(folder / _CONFIG, _config(folder, name, side if shown else None))
+    _write(folder / _CONFIG, _list_embeddings(folder, name, side if has_pictures else None))
 
 
-def _metadata(image_set, drawn):
+def _describe_images(image_set, drawn):
     """A row for each image; TensorBoard takes the first for headings, as it has a tab."""
     queries = image_set.queries
-    split = queries is not None and not queries.all()
-    rows = [["class", "image", *(["role"] if split else [])]]
+    has_gallery = queries is not None and not queries.all()
+    rows = [["class", "image"]]
     for i in drawn.tolist():
-        row = [image_set.class_names[image_set.labels[i]]]
-        row += [str(i) if image_set.paths is None else Path(image_set.paths[i]).name]
-        row += [("gallery", "query")[int(queries[i])]] if split else []
-        rows.append(row)
-    return "".join("\t".join(map(_escaped, row)) + "\n" for row in rows)
+        name = str(i) if image_set.paths is None else Path(image_set.paths[i]).name
+        rows.append([image_set.class_names[image_set.labels[i]], name])
+    if has_gallery:
+        rows[0].append("role")
+        for row, i in zip(rows[1:], drawn, strict=True):
+            row.append("query" if queries[i] else "gallery")
+    return "".join("\t".join(map(_escape, row)) + "\n" for row in rows)
 
 
-def _escaped(text):
+def _escape(text):
     """A text without the tabs and line ends that separate metadata, nor anything invisible."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     # An empty field would be shown as none.
@@ -147,7 +145,7 @@ def _cells(count):
     return math.ceil(math.sqrt(count))
 
 
-def _sheet(tiles):
+def _make_sheet(tiles):
     from PIL import Image
 
     side, cells = tiles.shape[1], _cells(len(tiles))
@@ -166,16 +164,18 @@ def _is_sheet(path, count, side):
         return False
 
 
-def _config(folder, name, side):
+def _list_embeddings(folder, name, side):
     """The list of embeddings: this one, then those that are there already."""
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     before, config = ProjectorConfig(), ProjectorConfig()
     text_format.Parse(_read(folder / _CONFIG) or "", before)
-    for other in (name, *(e.tensor_name for e in before.embeddings if e.tensor_name != name)):
-        embedding = config.embeddings.add(tensor_name=other)
-        embedding.tensor_path = f"{_PARTS}/{other}.tsv"
+    # Each name once, in order.
+    names = dict.fromkeys([name, *(embedding.tensor_name for embedding in before.embeddings)])
+    for listed in names:
+        embedding = config.embeddings.add(tensor_name=listed)
+        embedding.tensor_path = f"{_PARTS}/{listed}.tsv"
         embedding.metadata_path = f"{_PARTS}/metadata.tsv"
         if side is not None:
             embedding.sprite.image_path = f"{_PARTS}/sprite.png"

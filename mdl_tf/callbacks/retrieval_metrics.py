@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 
-from mdl_tf import metrics
 from mdl_tf.callbacks import summaries
+from mdl_tf.checks import check_integer
 from mdl_tf.embedding import embed
-from mdl_tf.metrics import retrieval, scores
+from mdl_tf.metrics import scores, table
+from mdl_tf.metrics.formulas import Distances
+from mdl_tf.metrics.retrieval import sample_distances
 
 MONITOR = "val_recall_at_1"
 
@@ -15,11 +17,11 @@ class RetrievalMetrics(keras.callbacks.Callback):
     """Embeds the validation set at the end of epochs and writes retrieval metrics into `logs`.
 
     `val_recall_at_1` and so on for each K, `val_r_precision`, `val_map_at_r`,
-    `val_strict_discrimination`; `val_mean_positive_distance` and `val_mean_negative_distance`
-    (both near 0: the embedding has collapsed); `val_violated_anchors`, the share of images whose
-    farthest positive is not closer than the nearest negative by at least `margin`; and if asked
-    for `val_nmi` and `val_f1` of k-means. Plain floats, every key in every epoch, never NaN: in
-    epochs between evaluations the last values stand.
+    `val_strict_discrimination`; `val_violated_anchors`, the share of images whose farthest positive
+    is not closer than the nearest negative by at least `margin`; `val_mean_positive_distance` and
+    `val_mean_negative_distance` (if both are near 0, the embedding has collapsed); and on request
+    `val_nmi` and `val_f1` of k-means: the `watched` metrics of `metrics.table`. Plain floats, every
+    key in every epoch, never NaN. Epochs without an evaluation repeat the values of the last one.
 
     Put it before the callbacks that read its keys (`standard_callbacks` does), and give those
     `mode="max"`: Keras cannot guess it.
@@ -65,12 +67,6 @@ class RetrievalMetrics(keras.callbacks.Callback):
         seed=0,
     ):
         super().__init__()
-        for name, value, least in (("every", every, 1), ("clustering_every", clustering_every, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer, at least {least}. Received: {name}={value!r}"
-                )
-        scores.check_settings(ks, margin)
         if isinstance(validation, list):
             validation = tuple(validation)
         elif not isinstance(validation, tuple) and not hasattr(validation, "__iter__"):
@@ -85,12 +81,13 @@ class RetrievalMetrics(keras.callbacks.Callback):
                 "Received: an endless stream"
             )
         self.validation = validation
-        self.ks = tuple(ks)
-        self.every = every
-        self.clustering_every = clustering_every
+        self.ks = tuple(scores.check_settings(ks, margin))
+        self.every = check_integer("every", every, least=1)
+        self.clustering_every = check_integer("clustering_every", clustering_every, least=0)
         self.margin = margin
         self.log_dir = log_dir
-        self.seed = seed
+        # The seeds of k-means.
+        self.seed = check_integer("seed", seed, least=0, below=2**32)
         self.distances = self.embeddings = self.labels = None
         self.last = {}
         self._writer = None
@@ -107,14 +104,19 @@ class RetrievalMetrics(keras.callbacks.Callback):
     @property
     def keys(self):
         """The keys that this callback writes into `logs`."""
-        names = [f"recall_at_{k}" for k in self.ks]
-        names += ["r_precision", "map_at_r", "strict_discrimination", "violated_anchors"]
-        names += ["mean_positive_distance", "mean_negative_distance"]
-        names += ["nmi", "f1"] if self.clustering_every else []
-        return [f"val_{name}" for name in names]
+        return [f"val_{metric.key}" for metric in self._watched()]
+
+    def _watched(self):
+        """The metrics that are written, a list of `table.Metric`."""
+        return [
+            metric
+            for metric in table.rows(self.ks)
+            if metric.watched and (metric.source != "clusters" or self.clustering_every)
+        ]
 
     def _clusters_missing(self):
-        return self.clustering_every > 0 and "val_nmi" not in self.last
+        names = [f"val_{metric.key}" for metric in self._watched() if metric.source == "clusters"]
+        return bool(names) and not any(name in self.last for name in names)
 
     def _evaluate(self, epoch, clustering):
         if isinstance(self.validation, tuple):
@@ -126,7 +128,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
             raise ValueError(
                 "`validation` must be batches of (images, labels). Received: images without labels"
             )
-        report = metrics.evaluate(
+        report = scores.evaluate(
             embeddings,
             labels,
             ks=self.ks,
@@ -134,13 +136,12 @@ class RetrievalMetrics(keras.callbacks.Callback):
             clustering=bool(clustering),
             seed=self.seed,
         )
-        positive, negative = retrieval.sample_distances(embeddings, labels, seed=self.seed)
-        self.distances, self.embeddings, self.labels = (positive, negative), embeddings, labels
+        self.distances = Distances(*sample_distances(embeddings, labels, seed=self.seed))
+        self.embeddings, self.labels = embeddings, labels
         self._write_histograms(epoch)
-        report["mean_positive_distance"] = positive.mean()
-        report["mean_negative_distance"] = negative.mean() if len(negative) else 0.0
-        values = {key: report.get(key.removeprefix("val_")) for key in self.keys}
-        return {key: float(value) for key, value in values.items() if value is not None}
+        report.update(scores.compute({"distances": self.distances}))
+        keys = [metric.key for metric in self._watched() if metric.key in report]
+        return {f"val_{key}": float(report[key]) for key in keys}
 
     def _write_histograms(self, epoch):
         if self.log_dir is None:
@@ -166,7 +167,8 @@ def standard_callbacks(
 
     Args:
         retrieval_metrics: a `RetrievalMetrics`.
-        monitor: the key that is to rise. Defaults to `"val_recall_at_1"`.
+        monitor: the key that selects the best epoch, by its largest value; of a metric of which
+            less is better, by its smallest. Defaults to `"val_recall_at_1"`.
         checkpoint: path of a `.keras` file for the best model, or `None`. Defaults to `None`.
         patience: epochs without a better value after which training stops, or `None`. Defaults
             to `None`.
@@ -188,16 +190,18 @@ def standard_callbacks(
             f"`monitor` must be a key of `retrieval_metrics`: {', '.join(retrieval_metrics.keys)}. "
             f"Received: monitor={monitor!r}"
         )
+    metric = table.find(monitor.removeprefix("val_"))
+    mode = "min" if metric.larger_is_better is False else "max"
     callbacks = [retrieval_metrics]
     if checkpoint is not None:
         callbacks.append(
             keras.callbacks.ModelCheckpoint(
-                str(checkpoint), monitor=monitor, mode="max", save_best_only=True
+                str(checkpoint), monitor=monitor, mode=mode, save_best_only=True
             )
         )
     if patience is not None:
         callbacks.append(
-            keras.callbacks.EarlyStopping(monitor=monitor, mode="max", patience=patience)
+            keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=patience)
         )
     if log_dir is not None:
         if retrieval_metrics.log_dir is None:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 
+from mdl_tf.checks import ON_CORRUPT
 from mdl_tf.config import ConfigError
 
 
@@ -35,7 +36,7 @@ def add_on_corrupt(parser):
     """Add the flag for files that cannot be used."""
     parser.add_argument(
         "--on-corrupt",
-        choices=("error", "skip"),
+        choices=ON_CORRUPT,
         default="error",
         help="files that cannot be used: stop, or leave out [error]",
     )

@@ -7,6 +7,7 @@ import json
 
 from mdl_tf.cli.common import absolute, flag
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.config.setting import choices_of
 
 _READERS = {int: int, float: float, float | None: float, dict: json.loads}
 
@@ -26,7 +27,6 @@ def add_settings(parser, without=(), defaults=None):
 
 
 def _add_setting(group, field, defaults):
-    choices = field.metadata["choices"]
     default = field.default if field.default is not dataclasses.MISSING else {}
     # argparse formats help with %.
     text = f"{field.metadata['help']} [{defaults.get(field.name, default)}]".replace("%", "%%")
@@ -36,7 +36,7 @@ def _add_setting(group, field, defaults):
         )
     else:
         prefix = field.metadata["prefix"]
-        names = [*(choices or ()), *([f"{prefix}NAME"] if prefix else [])]
+        names = [*choices_of(field), *([f"{prefix}NAME"] if prefix else [])]
         metavar = "{" + ",".join(names) + "}" if names else field.name.upper()
         group.add_argument(flag(field.name), default=None, metavar=metavar, help=text)
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
+from mdl_tf.checks import check_integer
 from mdl_tf.compare.entries import Entry, parse
 from mdl_tf.compare.spaces import changes, draws
 from mdl_tf.config import ConfigError, TrainConfig
@@ -52,11 +53,11 @@ class Comparison:
 
     def __post_init__(self):
         for name, least in (("search", 0), ("seeds", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(
-                    f"`{name}` must be an integer, at least {least}. Received: {name}={value!r}"
-                )
+            try:
+                value = check_integer(name, getattr(self, name), least=least)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            object.__setattr__(self, name, value)
         if not self.entries:
             raise ConfigError("`losses` must be at least one. Received: none")
         default = {f.name: f for f in dataclasses.fields(TrainConfig)}

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from mdl_tf.config import ConfigError
-from mdl_tf.config.train_config import LOSSES
+from mdl_tf.losses import LOSSES
 
 
 class Entry(NamedTuple):

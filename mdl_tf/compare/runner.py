@@ -10,6 +10,7 @@ from mdl_tf.config import ConfigError
 from mdl_tf.pictures.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
 from mdl_tf.runs.data import describe_data, read_data
+from mdl_tf.words import count
 
 _QUERIES, _NEIGHBORS = 6, 6  # of the pictures
 
@@ -81,8 +82,8 @@ class Runner:
                 "classes"
             )
         text = (
-            f"Compare {len(entries)} loss{'es' * (len(entries) > 1)}: {search}, then "
-            f"{seeds} seed{'s' * (seeds > 1)} each on the test; "
+            f"Compare {count(len(entries), 'loss')}: {search}, then "
+            f"{count(seeds, 'seed')} each on the test; "
             f"{sum(self._planned.values())} runs of {self._steps} batches of "
             f"{config.classes_per_batch} classes x {config.images_per_class}."
         )

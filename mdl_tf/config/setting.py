@@ -1,7 +1,8 @@
 """One setting of a config: what it may be, and the message if it is not. Loads nothing heavy."""
 
 import dataclasses
-import math
+
+from mdl_tf.checks import check_integer, check_number
 
 
 class ConfigError(ValueError):
@@ -25,7 +26,8 @@ def setting(
     Args:
         default: value if none is given.
         help: what it is, for the command line.
-        choices: all values that are allowed. Defaults to `None`, no such list.
+        choices: all values that are allowed, or a function that returns them. Defaults to `None`,
+            no such list.
         prefix: with `choices`, how other values that are allowed begin. Defaults to `None`.
         least: the smallest value. Defaults to `None`, none.
         above: what the value must be larger than. Defaults to `None`, nothing.
@@ -52,14 +54,17 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def choices_of(field):
+    """The values that a field allows, as `setting` got them; empty if there is no such list."""
+    choices = field.metadata["choices"]
+    return tuple(choices() if callable(choices) else choices or ())
+
+
 _KINDS = {
-    bool: bool,
-    dict: dict,
-    float: (int, float),
-    int: int,
-    str: str,
-    float | None: (int, float),
-    str | None: str,
+    bool: (bool, "true or false"),
+    dict: (dict, "a JSON object"),
+    str: (str, "text"),
+    str | None: (str, "text"),
 }
 
 
@@ -76,29 +81,34 @@ def check(field, value):
     rules = field.metadata
     if value is None and rules["optional"]:
         return None
-    kind = _KINDS[field.type]
-    # True is an int to Python, not to a user.
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    allowed = []
-    if rules["choices"]:
+    value, bounds = _plain(value), {name: rules[name] for name in ("least", "below")}
+    try:
+        if field.type is int:
+            return check_integer(field.name, value, **bounds)
+        if field.type in (float, float | None):
+            return float(check_number(field.name, value, above=rules["above"], **bounds))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    kind, allowed = _KINDS[field.type]
+    fits = isinstance(value, kind)
+    choices = choices_of(field)
+    if choices:
         prefix = rules["prefix"]
-        names = [*rules["choices"], *([f"{prefix}NAME"] if prefix else [])]
-        allowed.append("one of " + ", ".join(names))
-        begins = prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix
-        fits = fits and (value in rules["choices"] or bool(begins))
-    else:
-        names = {str: "text", int: "an integer", bool: "true or false", dict: "a JSON object"}
-        allowed.append(names.get(kind, "a number"))
-    for rule, words, holds in (
-        ("least", "at least", lambda bound: value >= bound),
-        ("above", "above", lambda bound: value > bound),
-        ("below", "below", lambda bound: value < bound),
-    ):
-        if rules[rule] is not None:
-            allowed.append(f"{words} {rules[rule]}")
-            fits = fits and math.isfinite(value) and holds(rules[rule])
+        names = [*choices, *([f"{prefix}NAME"] if prefix else [])]
+        allowed = "one of " + ", ".join(names)
+        begins = fits and prefix and value.startswith(prefix) and value != prefix
+        fits = fits and (value in choices or bool(begins))
     if not fits:
-        raise ConfigError(
-            f"`{field.name}` must be {', '.join(allowed)}. Received: {field.name}={value!r}"
-        )
-    return float(value) if kind == (int, float) else value
+        raise ConfigError(f"`{field.name}` must be {allowed}. Received: {field.name}={value!r}")
+    return value
+
+
+def _plain(value):
+    """NumPy's numbers, also in a dict or list, as Python's, which JSON can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    # By name: NumPy is not loaded for this.
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
+    return value.item() if is_scalar else value

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from mdl_tf.datasets.cache import data_folder
 from mdl_tf.datasets.papers import official
 from mdl_tf.datasets.papers.sources import OFFICIAL
+from mdl_tf.datasets.table import DATASETS, TFDS, TFDS_PREFIX
 
 
 class Row(NamedTuple):
@@ -18,41 +19,6 @@ class Row(NamedTuple):
     where: str  # or what is missing
 
 
-_DRAWN = (
-    Row(
-        "glyphs",
-        "characters in 12 to 16 typefaces, 32 x 32",
-        "1,000 / 1,059",
-        "27,754",
-        "ready",
-        "drawn at first use",
-    ),
-    Row(
-        "digits", "scikit-learn's handwritten digits, 8 x 8", "5 / 5", "1,797", "ready", "installed"
-    ),
-)
-_YOURS = (
-    Row("folder", "one subfolder of images per class", "", "", "yours", "--data-dir FOLDER"),
-    Row(
-        "csv",
-        "columns path, label, and if you like split, box",
-        "",
-        "",
-        "yours",
-        "--data-dir FILE.csv",
-    ),
-    Row("npz", "images or features, and labels", "", "", "yours", "--data-dir FILE.npz"),
-    Row(
-        "tfds:NAME",
-        "a builder of tensorflow-datasets",
-        "",
-        "",
-        "yours",
-        "such as tfds:oxford_flowers102",
-    ),
-)
-
-
 def rows(data_dir=None):
     """The data sets of the table; quick, nothing is opened or counted.
 
@@ -63,14 +29,26 @@ def rows(data_dir=None):
     Returns:
         A list of `Row`s.
     """
-    found = []
-    for name, source in OFFICIAL.items():
-        state = official.state(name, data_dir)
-        where = state.text
-        if state.kind == "missing":
-            where = f"{where} (looked in {data_folder(data_dir)} and {name} there)"
-        found.append(Row(name, source.title, *_counts(source.counts), state.kind, where))
-    return [*_DRAWN, *found, *_YOURS]
+    drawn, papers, own = [], [], []
+    for name, data_set in DATASETS.items():
+        if name in OFFICIAL:
+            papers.append(_paper_row(name, data_dir))
+        elif data_set.is_own:
+            own.append(Row(name, data_set.what, "", "", "yours", data_set.where))
+        else:
+            counts = data_set.classes, data_set.images
+            drawn.append(Row(name, data_set.what, *counts, "ready", data_set.where))
+    own.append(Row(f"{TFDS_PREFIX}NAME", TFDS.what, "", "", "yours", TFDS.where))
+    return [*drawn, *papers, *own]
+
+
+def _paper_row(name, data_dir):
+    state = official.state(name, data_dir)
+    where = state.text
+    if state.kind == "missing":
+        where = f"{where} (looked in {data_folder(data_dir)} and {name} there)"
+    counts = _counts(OFFICIAL[name].counts)
+    return Row(name, DATASETS[name].what, *counts, state.kind, where)
 
 
 def _counts(counts):

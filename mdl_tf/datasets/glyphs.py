@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mdl_tf.datasets.cache import cached_arrays
+from mdl_tf.datasets.image_set import ImageSet, first_for_training
+from mdl_tf.files import data_folder
+
 FRAME = 32  # pixels
 SIZES = (20, 28)  # pixels of the typeface
 MAX_ROTATION = 15  # degrees
@@ -160,3 +164,25 @@ def fingerprint():
         path = folder / face
         digest.update(f"{face} {path.stat().st_size if path.exists() else None}".encode())
     return digest.hexdigest()[:12]
+
+
+def read(data_dir=None, progress=None):
+    """The glyphs, drawn at the first call and then found in a file.
+
+    Args:
+        data_dir: folder of that file. Defaults to `$MDL_TF_HOME` or `~/.cache/mdl_tf`.
+        progress: a function of (characters done, characters). Defaults to `None`.
+
+    Returns:
+        A `Collection`.
+    """
+
+    def draw():
+        images, labels, names = render(progress=progress)
+        return {"images": images, "labels": labels, "names": np.asarray(names)}
+
+    stored = cached_arrays(data_folder(data_dir) / f"glyphs-{fingerprint()}.npz", draw)
+    names = tuple(str(name) for name in stored["names"])
+    images = ImageSet("glyphs", stored["labels"], names, images=stored["images"])
+    images = images.classes(class_order(len(names)), "glyphs")
+    return first_for_training(images, TRAIN_CLASSES)

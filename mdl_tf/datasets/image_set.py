@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdl_tf.checks import check_integer, check_number
+
 SIDES = ("train", "validation", "test")
 _CONTENTS = ("images", "paths", "features")
 _PER_IMAGE = (*_CONTENTS, "boxes", "queries", "slow", "digests")
@@ -169,12 +171,11 @@ class Collection:
             ValueError: if `validation` is no share, there is no such fold, or a set would have
                 fewer than two classes.
         """
-        if not isinstance(validation, int | float) or not 0 <= validation < 1:
-            raise ValueError(
-                "`validation` must be a share of the training classes, at least 0 and below 1. "
-                f"Received: validation={validation!r}"
-            )
-        if not (1 <= folds and 0 <= fold <= folds) or (fold and folds == 1):
+        validation = check_number("validation", validation, least=0, below=1)
+        seed = check_integer("seed", seed, least=0)
+        folds = check_integer("folds", folds, least=1)
+        fold = check_integer("fold", fold, least=0)
+        if fold > folds or (fold and folds == 1):
             raise ValueError(
                 "`fold` must be one of the `folds`, of which there are at least two, or 0. "
                 f"Received: fold={fold}, folds={folds}"

@@ -37,9 +37,9 @@ class Diagnosis(NamedTuple):
 
     def to_json(self):
         """The same for programs, as JSON."""
-        found = [finding._asdict() for finding in self.findings]
+        findings = [{**f._asdict(), "numbers": dict(f.numbers)} for f in self.findings]
         files = [str(path) for path in self.files]
-        return json.dumps({"findings": found, "notes": self.notes, "files": files}, indent=2)
+        return json.dumps({"findings": findings, "notes": self.notes, "files": files}, indent=2)
 
 
 def diagnose(run, *, stream=None):
@@ -67,21 +67,21 @@ def diagnose(run, *, stream=None):
     available = len(data.sizes)
     advice = Advice(config, examine.loss_settings(config, available))
     findings, files, notes = [*_of_training(config, history, data, advice)], {}, []
-    found = None
+    suspects = None
     if run.model.is_file():
         embeddings = examine.embeddings_of(run, config, data.images, stream)
         findings.append(_of_space(data, embeddings, advice))
         if np.isfinite(embeddings).all():
-            found = find_suspects(embeddings, data.images.labels, data.sides)
-            files = _shown(data, embeddings, found)
+            suspects = find_suspects(embeddings, data.images.labels, data.sides)
+            files = _draw_and_write(data, embeddings, suspects)
     else:
         notes.append(
             f"{run.folder} has no model.keras, which is kept after the first epoch: collapse and "
             "labels were not looked at."
         )
     findings += _of_batches(config, data, advice)
-    if found is not None:
-        findings += _of_labels(data, found)
+    if suspects is not None:
+        findings += _of_labels(data, suspects)
     findings.append(_of_the_end(run, config, history, data, advice))
     # Sorting keeps this order within a level: what may be the cause of the rest stands first.
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
@@ -95,28 +95,28 @@ def _of_training(config, history, data, advice):
     if not history:
         return
     watched, available = int(data.validation.sum()), len(data.sizes)
-    yield training.direction(history, advice)
+    yield training.check_direction(history, advice)
     if all(math.isfinite(row["loss"]) for row in history):
         collapsed = examine.collapsed_loss(config, available)
-        yield training.stuck(history, collapsed, advice, available)
-        found = training.by_heart(history, watched, advice)
-        if found is not None:
-            yield found
+        yield training.check_stuck(history, collapsed, advice, available)
+        overfitting = training.check_overfitting(history, watched, advice)
+        if overfitting is not None:
+            yield overfitting
 
 
 def _of_the_end(run, config, history, data, advice):
     """Whether the run came to its end."""
     stopped = bool(run.read_json("resume/state.json", {}).get("stopped"))
     watched = int(data.validation.sum())
-    return training.finished(history, config.epochs, stopped, watched, advice, run.folder)
+    return training.check_finished(history, config.epochs, stopped, watched, advice, run.folder)
 
 
 def _of_batches(config, data, advice):
     """What the plan of the batches says."""
-    yield batch.positives(config, data.sizes, advice)
-    yield batch.classes(config, len(data.sizes), advice)
-    yield batch.short_classes(config, data.sizes)
-    yield batch.unequal(config, data.sizes, data.training_names)
+    yield batch.check_positives(config, data.sizes, advice)
+    yield batch.check_classes(config, len(data.sizes), advice)
+    yield batch.check_short_classes(config, data.sizes)
+    yield batch.check_unequal(config, data.sizes, data.training_names)
 
 
 def _of_space(data, embeddings, advice):
@@ -130,28 +130,30 @@ def _of_space(data, embeddings, advice):
     if not seen.any():
         of, seen = "training", ~seen
     labels_seen = data.images.labels[seen]
-    return spread.collapse(embeddings[seen], labels_seen, of, advice, len(data.sizes))
+    return spread.check_collapse(embeddings[seen], labels_seen, of, advice, len(data.sizes))
 
 
-def _of_labels(data, found):
+def _of_labels(data, suspects):
     """What the embeddings say about the labels."""
-    yield labels.images(found)
-    if found.judges:
-        yield labels.classes(found, data.images.class_names)
+    yield labels.check_images(suspects)
+    if suspects.judges:
+        yield labels.check_classes(suspects, data.images.class_names)
 
 
-def _shown(data, embeddings, found):
+def _draw_and_write(data, embeddings, suspects):
     """Tables and pictures, by file name."""
     image_set = data.images
     files = {"distances.png": pictures.distances(embeddings, image_set.labels, data.validation)}
-    if not found.judges:
+    if not suspects.judges:
         return files
-    files["suspects.csv"] = labels.suspects_table(found, image_set, data.sides, data.file_of)
-    files["classes.csv"] = labels.classes_table(found, image_set, data.sides)
+    files["suspects.csv"] = labels.write_suspects(suspects, image_set, data.sides, data.file_of)
+    files["classes.csv"] = labels.write_classes(suspects, image_set, data.sides)
     if image_set.features is None:
-        if len(found.order):
-            files["suspects.png"] = pictures.suspects(found, image_set, embeddings, data.file_of)
-        figure = pictures.classes(found, image_set)
+        if len(suspects.order):
+            files["suspects.png"] = pictures.draw_suspects(
+                suspects, image_set, embeddings, data.file_of
+            )
+        figure = pictures.draw_classes(suspects, image_set)
         if figure is not None:
             files["classes.png"] = figure
     return files

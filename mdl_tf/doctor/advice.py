@@ -2,6 +2,8 @@
 
 import json
 
+from mdl_tf.checks import POOLINGS
+
 _SOFT = 5  # a sharpness below which the hardest pairs hardly count more than others
 
 
@@ -53,10 +55,10 @@ class Advice:
     def pooling(self):
         if not self._network:
             return []
-        others = [name for name in ("avg", "max", "both") if name != self._config.pooling]
+        poolings = [name for name in POOLINGS if name != self._config.pooling]
         return [
             f"Another pooling than {self._config.pooling}: "
-            + " or ".join(f"--pooling {name}" for name in others)
+            + " or ".join(f"--pooling {name}" for name in poolings)
         ]
 
     def pretrained(self):
@@ -100,15 +102,15 @@ class Advice:
             + f", with --short-classes drop for classes of fewer, such as one of {smallest}" * short
         ]
 
-    def against_learning_by_heart(self):
-        found = []
+    def against_overfitting(self):
+        texts = []
         if self._network and self._config.augment == "none":
-            found.append("Show each image differently every time: --augment flip, or modern")
+            texts.append("Show each image differently every time: --augment flip, or modern")
         decay = self._config.weight_decay
         if decay is None and self._config.optimizer != "adamw":
-            found.append("Weight decay: --weight-decay 0.0001")
+            texts.append("Weight decay: --weight-decay 0.0001")
         if self._network and self._config.weights and self._config.batch_norm == "train":
-            found.append("Leave the statistics of the pretrained network: --batch-norm frozen")
+            texts.append("Leave the statistics of the pretrained network: --batch-norm frozen")
         if not self._config.patience:
-            found.append("End when it gets no better: --patience 3")
-        return found
+            texts.append("End when it gets no better: --patience 3")
+        return texts

@@ -4,15 +4,11 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
-
-# Made for one positive an anchor, or comparing images with proxies instead of each other.
-_ONE_POSITIVE = ("n_pairs", "angular")
-_PROXIES = (
-    *("normalized_softmax", "proxy_nca", "proxy_anchor", "arc_face", "cos_face", "soft_triple"),
-)
+from mdl_tf.losses import LOSSES
+from mdl_tf.words import count
 
 
-def positives(config, sizes, advice):
+def check_positives(config, sizes, advice):
     """Whether an anchor has enough images of its class in the batch.
 
     Args:
@@ -25,9 +21,8 @@ def positives(config, sizes, advice):
     """
     k = config.images_per_class
     have = k - 1
-    few = have < thresholds.POSITIVES and config.loss not in (*_ONE_POSITIVE, *_PROXIES)
-    many = f"{have} positive" + "s" * (have != 1)
-    said = f"Each image has {many} in its batch (images_per_class {k})"
+    few = have < thresholds.POSITIVES and LOSSES[config.loss].positives == "several"
+    said = f"Each image has {count(have, 'positive')} in its batch (images_per_class {k})"
     if few:
         said += f": the {config.loss} loss cannot choose among them or weigh them"
     return Finding(
@@ -40,7 +35,7 @@ def positives(config, sizes, advice):
     )
 
 
-def classes(config, available, advice):
+def check_classes(config, available, advice):
     """Whether a batch has enough classes to find negatives in.
 
     Args:
@@ -56,7 +51,7 @@ def classes(config, available, advice):
         "classes",
         level(p, *(bound - 1 for bound in thresholds.CLASSES)),
         f"A batch has {p} of the {available:,} training classes, so that each image has "
-        f"{(p - 1) * k:,} negatives of {p - 1} class{'es' * (p > 2)}.",
+        f"{(p - 1) * k:,} negatives of {count(p - 1, 'class')}.",
         f"look below {thresholds.CLASSES[0]} classes, wrong below {thresholds.CLASSES[1]}.",
         tuple(advice.more_classes(available))
         or ("There are no more classes to train on: other images, or data, are needed",),
@@ -64,7 +59,7 @@ def classes(config, available, advice):
     )
 
 
-def short_classes(config, sizes):
+def check_short_classes(config, sizes):
     """Whether batches repeat images of classes that have fewer than K, or leave classes out.
 
     Args:
@@ -78,7 +73,7 @@ def short_classes(config, sizes):
     if not short.any():
         said = f"Every training class has the {k} images that a batch takes of it."
         return Finding("short classes", "ok", said, numbers={"short_classes": 0})
-    count = f"{short.sum():,} of {len(sizes):,} training classes have fewer than {k} images"
+    shorter = f"{short.sum():,} of {len(sizes):,} training classes have fewer than {k} images"
     fewer = max(2, int(np.median(sizes[short])))
     todo = f"Fewer images of each class in a batch: --images-per-class {fewer}"
     if config.short_classes == "drop":
@@ -94,14 +89,14 @@ def short_classes(config, sizes):
     return Finding(
         "short classes",
         level(share, *bounds),
-        f"{count} and {what}.",
+        f"{shorter} and {what}.",
         rule.format(*bounds),
         todo,
         {"short_classes": int(short.sum()), "share": float(share)},
     )
 
 
-def unequal(config, sizes, names):
+def check_unequal(config, sizes, names):
     """Whether a class is many times as large as others, and how often its images are used.
 
     Args:

@@ -1,6 +1,8 @@
 """A finding: what was looked at, how bad it is, the numbers, the rule, and what to do."""
 
 import textwrap
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 LEVELS = ("wrong", "look", "ok")  # worst first
@@ -14,7 +16,7 @@ class Finding(NamedTuple):
     said: str  # what is the case, with the numbers
     rule: str = ""  # from where on it is worth a look, or wrong
     advice: tuple = ()  # what to do, texts; the likeliest first
-    numbers: dict = {}  # the same for programs  # noqa: RUF012
+    numbers: Mapping = MappingProxyType({})  # the same for programs
 
 
 def level(value, look, wrong):

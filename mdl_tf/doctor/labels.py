@@ -7,16 +7,17 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
+from mdl_tf.words import clean, count, first_few
 
 _NAMED = 3
 _IMAGES = {"all": "images", "train": "training images", "validation": "validation images"}
 _LEARNED = (
-    "A network that was trained on a wrong label may have learned it by heart, so among the "
+    "A network that was trained on a wrong label may have overfitted to it, so among the "
     "training classes there are fewer suspects than wrong labels."
 )
 
 
-def images(suspects):
+def check_images(suspects):
     """The finding about single images.
 
     Args:
@@ -25,15 +26,15 @@ def images(suspects):
     Returns:
         A `Finding`.
     """
-    count, judged = suspects.counted, int(suspects.judged.sum())
-    numbers = {"suspects": count, "judged": judged, "nearest_to_own": suspects.right}
+    counted, judged = suspects.counted, int(suspects.judged.sum())
+    numbers = {"suspects": counted, "judged": judged, "nearest_to_own": suspects.right}
     shares = [f"{share:.0%} of the {_IMAGES[side]}" for side, share in suspects.right.items()]
-    known = " and ".join(shares) + " are nearest to the mean of their own class"
+    nearest = " and ".join(shares) + " are nearest to the mean of their own class"
     if not judged:
         return Finding(
             "labels of images",
             "look",
-            f"Only {known}: the network cannot tell yet which labels are wrong, and no list of "
+            f"Only {nearest}: the network cannot tell yet which labels are wrong, and no list of "
             "suspects is written.",
             f"labels are judged from {thresholds.JUDGES:.0%} on.",
             ("Mend what else is found here first, then ask again",),
@@ -44,12 +45,12 @@ def images(suspects):
         for side, share in suspects.right.items()
         if share < thresholds.JUDGES
     ]
-    share = count / judged
+    share = counted / judged
     return Finding(
         "labels of images",
         level(share, *thresholds.SUSPECTS),
-        f"{count:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
-        f"their labels look wrong; {known}." + "".join(silent),
+        f"{counted:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
+        f"their labels look wrong; {nearest}." + "".join(silent),
         f"look from {thresholds.SUSPECTS[0]:.1%} of the images, wrong from "
         f"{thresholds.SUSPECTS[1]:.0%}; an image counts from a `sure` of {thresholds.SURE:.2f} on. "
         + _LEARNED,
@@ -61,7 +62,7 @@ def images(suspects):
     )
 
 
-def classes(suspects, names):
+def check_classes(suspects, names):
     """The finding about whole classes.
 
     Args:
@@ -72,30 +73,34 @@ def classes(suspects, names):
         A `Finding`.
     """
     one, two, scattered = suspects.one_class, suspects.two_classes, suspects.scattered
+    shown = [clean(name) for name in names]
     said, advice = [], []
     if one:
-        listed = [f"{names[a]} and {names[b]} ({apart:.1f})" for a, b, apart in one]
+        listed = [f"{shown[a]} and {shown[b]} ({apart:.1f})" for a, b, apart in one]
         said.append(
-            f"{_counted(one, 'pair')} of classes may be one under two names: {_few(listed)}"
+            f"{count(len(one), 'pair')} of classes may be one under two names: "
+            + first_few(listed, _NAMED)
         )
         advice.append(
             "Look at them side by side in classes.png: give them one name, or, if they are two, "
             "expect them to be confused"
         )
     if two:
-        listed = [names[c] for c in two]
-        said.append(f"{_counted(two, 'class')} may be two under one name: {_few(listed)}")
+        listed = [shown[c] for c in two]
+        said.append(
+            f"{count(len(two), 'class')} may be two under one name: " + first_few(listed, _NAMED)
+        )
         advice.append("Look at the two parts of each in classes.png, and divide what is two")
     if scattered:
-        listed = [f"{names[c]} ({suspects.own[c]:.0%})" for c in scattered]
+        listed = [f"{shown[c]} ({suspects.own[c]:.0%})" for c in scattered]
         said.append(
-            f"{_counted(scattered, 'class')} scattered among others, with few images nearest to "
-            f"the mean of their own class: {_few(listed)}"
+            f"{count(len(scattered), 'class')} scattered among others, with few images nearest to "
+            f"the mean of their own class: {first_few(listed, _NAMED)}"
         )
         advice.append("Look into the scattered ones: a remainder of several things is no class")
     if not said:
         apart = suspects.pairs[0] if suspects.pairs else None
-        nearest = f": {names[apart[0]]} and {names[apart[1]]} ({apart[2]:.1f})" if apart else ""
+        nearest = f": {shown[apart[0]]} and {shown[apart[1]]} ({apart[2]:.1f})" if apart else ""
         said.append(f"No two classes look like one, and none like two; the nearest pair{nearest}")
     return Finding(
         "labels of classes",
@@ -114,7 +119,7 @@ def classes(suspects, names):
     )
 
 
-def suspects_table(suspects, image_set, sides, file_of):
+def write_suspects(suspects, image_set, sides, file_of):
     """`suspects.csv`: images that lie nearer to another class than to their own, surest first.
 
     Args:
@@ -134,7 +139,7 @@ def suspects_table(suspects, image_set, sides, file_of):
     return _csv(rows)
 
 
-def classes_table(suspects, image_set, sides):
+def write_classes(suspects, image_set, sides):
     """`classes.csv`: every class with the nearest other one, the nearest pairs first.
 
     Args:
@@ -168,13 +173,3 @@ def _csv(rows):
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue()
-
-
-def _counted(found, what):
-    plural = "es" if what.endswith("s") else "s"
-    return f"{len(found):,} {what}" + plural * (len(found) != 1)
-
-
-def _few(listed):
-    more = len(listed) - _NAMED
-    return ", ".join(listed[:_NAMED]) + (f", and {more:,} more" if more > 0 else "")

@@ -6,6 +6,7 @@ import numpy as np
 
 from mdl_tf.metrics import retrieval
 from mdl_tf.pictures import plots, thumbnails
+from mdl_tf.words import clean
 
 _SIDE = 120  # pixels of an image
 _ROWS, _NEIGHBORS = 12, 6
@@ -13,11 +14,11 @@ _PAIRS, _PER_ROW = 4, 8
 _LONGEST = 24
 
 
-def suspects(found, image_set, embeddings, file_of):
+def draw_suspects(suspects, image_set, embeddings, file_of):
     """The surest suspects, each with its nearest images and their classes.
 
     Args:
-        found: `Suspects`, of which at least one is one.
+        suspects: `Suspects`, of which at least one is one.
         image_set: the `ImageSet` of images.
         embeddings: of it, shape `(N, D)`.
         file_of: a function from an image's index to its path.
@@ -25,7 +26,7 @@ def suspects(found, image_set, embeddings, file_of):
     Returns:
         A matplotlib `Figure`.
     """
-    rows = found.order[:_ROWS]
+    rows = suspects.order[:_ROWS]
     k = min(_NEIGHBORS + 1, len(embeddings))
     near, _ = retrieval.nearest_neighbors(embeddings[rows], embeddings, k)
     # A duplicate may stand before the image itself.
@@ -35,11 +36,7 @@ def suspects(found, image_set, embeddings, file_of):
         list(thumbnails.tiles(image_set, rows.tolist(), _SIDE)),
         [list(thumbnails.tiles(image_set, row.tolist(), _SIDE)) for row in near],
         hits=[labels[row] == labels[i] for i, row in zip(rows, near, strict=True)],
-        titles=[
-            f"labelled\n{short(names[labels[i]])}\nlooks like\n{short(names[found.looks_like[i]])}"
-            f"\nsure {found.sure[i]:.3f}\n{short(file_of(i).replace(chr(92), '/').split('/')[-1])}"
-            for i in rows
-        ],
+        titles=[_title(suspects, image_set, i, file_of(i)) for i in rows.tolist()],
         headings=("suspect", "nearest"),
         captions=[[_below(names[labels[j]]) for j in row] for row in near],
     )
@@ -48,11 +45,18 @@ def suspects(found, image_set, embeddings, file_of):
     return figure
 
 
-def classes(found, image_set):
+def _title(suspects, image_set, i, file):
+    name = file.replace("\\", "/").split("/")[-1]
+    own, other = (image_set.class_names[c] for c in (image_set.labels[i], suspects.looks_like[i]))
+    own, other, name = (clean(text, _LONGEST) for text in (own, other, name))
+    return f"labelled\n{own}\nlooks like\n{other}\nsure {suspects.sure[i]:.3f}\n{name}"
+
+
+def draw_classes(suspects, image_set):
     """Pairs of classes that may be one, and the two parts of classes that may be two.
 
     Args:
-        found: `Suspects`.
+        suspects: `Suspects`.
         image_set: the `ImageSet` of images.
 
     Returns:
@@ -60,14 +64,14 @@ def classes(found, image_set):
     """
     rows, titles = [], []
     names = image_set.class_names
-    for a, b, _ in found.one_class[:_PAIRS]:
+    for a, b, _ in suspects.one_class[:_PAIRS]:
         for c in (a, b):
             rows.append(np.flatnonzero(image_set.labels == c))
-            titles.append(f"one class?\n{short(names[c])}")
-    for c in found.two_classes[:_PAIRS]:
-        for number, part in enumerate(found.parts[c], start=1):
+            titles.append(f"one class?\n{clean(names[c], _LONGEST)}")
+    for c in suspects.two_classes[:_PAIRS]:
+        for number, part in enumerate(suspects.parts[c], start=1):
             rows.append(part)
-            titles.append(f"two classes?\n{short(names[c])}\npart {number}")
+            titles.append(f"two classes?\n{clean(names[c], _LONGEST)}\npart {number}")
     if not rows:
         return None
     shown = [thumbnails.tiles(image_set, row[:_PER_ROW].tolist(), _SIDE) for row in rows]
@@ -94,11 +98,4 @@ def distances(embeddings, labels, validation):
 
 def _below(name):
     """A name in two lines, as wide as an image."""
-    return "\n".join(textwrap.wrap(name, 17, max_lines=2, placeholder="...")) or repr(name)
-
-
-def short(name):
-    """A name that fits below an image: its beginning and its end."""
-    if len(name) <= _LONGEST:
-        return name
-    return f"{name[: _LONGEST // 2 - 2]}...{name[1 - _LONGEST // 2 :]}"
+    return "\n".join(textwrap.wrap(clean(name), 17, max_lines=2, placeholder="...")) or repr(name)

@@ -53,7 +53,7 @@ def mean_distance(embeddings, seed=0):
     return float(distances.mean() / length) if length else 0.0
 
 
-def collapse(embeddings, labels, of, advice, available):
+def check_collapse(embeddings, labels, of, advice, available):
     """The finding about collapse.
 
     Args:
@@ -70,16 +70,16 @@ def collapse(embeddings, labels, of, advice, available):
     size = embeddings.shape[1]
     look, wrong = _rank_bounds(size, len(np.unique(labels)))
     by_distance = level(distance, *thresholds.DISTANCE)
-    found = worst(by_distance, level(rank, look, wrong))
+    verdict = worst(by_distance, level(rank, look, wrong))
     said = {
         "wrong": f"The network has collapsed: it maps the {of} classes almost to "
         f"{'one point' if by_distance == 'wrong' else 'one line'}",
         "look": f"The {of} classes lie close together",
         "ok": f"The {of} classes are spread out",
-    }[found]
+    }[verdict]
     return Finding(
         "collapse",
-        found,
+        verdict,
         f"{said}. Mean distance of two embeddings {distance:.2f} of their length (unrelated "
         f"ones: 1.41); effective rank {rank:.1f} of {size} dimensions.",
         f"look below a distance of {thresholds.DISTANCE[0]} or a rank of {look:.1f}, wrong below "

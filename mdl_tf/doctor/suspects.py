@@ -33,8 +33,8 @@ class Suspects(NamedTuple):
     @property
     def order(self):
         """Judged images that lie nearer to another class than to their own, surest first."""
-        found = np.argsort(-self.odds, kind="stable")
-        return found[(self.odds > 0)[found] & self.judged[found]]
+        surest = np.argsort(-self.odds, kind="stable")
+        return surest[(self.odds > 0)[surest] & self.judged[surest]]
 
     @property
     def judges(self):
@@ -137,10 +137,10 @@ def find_suspects(embeddings, labels, sides=None):
 
 def _to_own(embeddings, labels, sums, sizes):
     """Squared distance of each image to the mean of the others of its class; inf if alone."""
-    others = sizes[labels] - 1
-    rest = (sums[labels] - embeddings) / np.maximum(others, 1)[:, None]
+    rest_sizes = sizes[labels] - 1
+    rest = (sums[labels] - embeddings) / np.maximum(rest_sizes, 1)[:, None]
     squared = np.sum((embeddings - rest) ** 2, axis=1)
-    return np.where(others > 0, squared, np.inf)
+    return np.where(rest_sizes > 0, squared, np.inf)
 
 
 def _squared(embeddings, means):

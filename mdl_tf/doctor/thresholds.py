@@ -23,7 +23,7 @@ RISE = (1.1, 1.5)
 
 # Fall of Recall@1 below its best while the loss goes on falling. Below the first, and below two
 # standard errors of the share, it is noise of the draw of validation images.
-BY_HEART = (0.02, 0.1)
+OVERFITTING = (0.02, 0.1)
 
 # Positives of an anchor, K - 1, below which a loss that weighs them has nothing to weigh.
 POSITIVES = 2

@@ -1,14 +1,15 @@
-"""What the history of a run says: stuck, rising, learned by heart, not finished."""
+"""What the history of a run says: stuck, rising, overfitting, not finished."""
 
 import math
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
+from mdl_tf.words import count
 
 _RECALL = "val_recall_at_1"
 
 
-def stuck(history, collapsed, advice, available):
+def check_stuck(history, collapsed, advice, available):
     """Whether the loss is still what a network has that maps everything to one point.
 
     Args:
@@ -30,17 +31,17 @@ def stuck(history, collapsed, advice, available):
         return Finding("stuck loss", "ok", said, numbers=numbers)
     numbers["collapsed_loss"] = collapsed
     share = last / collapsed
-    found = level(share, *thresholds.STUCK)
-    if len(history) < thresholds.STUCK_EPOCHS and found == "wrong":
-        found = "look"
+    verdict = level(share, *thresholds.STUCK)
+    if len(history) < thresholds.STUCK_EPOCHS and verdict == "wrong":
+        verdict = "look"
     said = {
         "wrong": "The loss is stuck where a network has it that maps all images to one point",
         "look": "The loss has hardly left where a network has it that maps all images to one point",
         "ok": "The loss has left where a network has it that maps all images to one point",
-    }[found]
+    }[verdict]
     return Finding(
         "stuck loss",
-        found,
+        verdict,
         f"{said}, {collapsed:.4g}: {first:.4g} in the first epoch, {last:.4g} in the last "
         f"({share:.0%} of it).",
         f"look from {thresholds.STUCK[0]:.0%}, wrong from {thresholds.STUCK[1]:.0%} after "
@@ -56,7 +57,7 @@ def stuck(history, collapsed, advice, available):
     )
 
 
-def direction(history, advice):
+def check_direction(history, advice):
     """Whether the loss falls, rises, or is no number.
 
     Args:
@@ -75,16 +76,17 @@ def direction(history, advice):
     least = min(losses)
     # Losses are at least 0; at 0 there is nothing left to rise from.
     rise = losses[-1] / least if least > 0 else 1.0 if losses[-1] <= 0 else math.inf
-    found = level(rise, *thresholds.RISE)
-    if len(losses) > 1 and losses[-1] > losses[0] and found != "ok":
-        found = "wrong"
+    verdict = level(rise, *thresholds.RISE)
+    if len(losses) > 1 and losses[-1] > losses[0] and verdict != "ok":
+        verdict = "wrong"
     best = losses.index(least) + 1
-    words = f"The loss went from {losses[0]:.4g} to {losses[-1]:.4g} in {_epochs(len(losses))}"
-    if found != "ok":
+    epochs = count(len(losses), "epoch")
+    words = f"The loss went from {losses[0]:.4g} to {losses[-1]:.4g} in {epochs}"
+    if verdict != "ok":
         words += f", after {least:.4g} in epoch {best}: it rises"
     return Finding(
         "loss",
-        found,
+        verdict,
         words + ".",
         f"look from {thresholds.RISE[0]:g} times the smallest loss on, wrong from "
         f"{thresholds.RISE[1]:g} times, or if it ends above where it began.",
@@ -93,7 +95,7 @@ def direction(history, advice):
     )
 
 
-def by_heart(history, images, advice):
+def check_overfitting(history, images, advice):
     """Whether the loss falls while Recall@1 of the validation classes falls.
 
     Args:
@@ -112,30 +114,30 @@ def by_heart(history, images, advice):
     noise = 2 * math.sqrt(top * (1 - top) / images)
     drop = top - last
     falls = history[-1]["loss"] < history[best]["loss"]
-    look, wrong = (max(bound, noise) for bound in thresholds.BY_HEART)
-    found = "ok"
+    look, wrong = (max(bound, noise) for bound in thresholds.OVERFITTING)
+    verdict = "ok"
     if falls and drop >= look:
-        found = "wrong" if drop >= wrong else "look"
+        verdict = "wrong" if drop >= wrong else "look"
     said = {
         "ok": f"Recall@1 of the validation classes ended at {last:.3f}, its best was {top:.3f} "
         f"(epoch {best + 1})",
-        "look": f"It begins to learn by heart: Recall@1 of the validation classes fell from "
+        "look": f"It begins to overfit: Recall@1 of the validation classes fell from "
         f"{top:.3f} (epoch {best + 1}) to {last:.3f} while the loss went on falling",
     }
-    said["wrong"] = said["look"].replace("begins to learn", "learns")
+    said["wrong"] = said["look"].replace("begins to overfit", "overfits")
     return Finding(
-        "by heart",
-        found,
-        f"{said[found]}.",
+        "overfitting",
+        verdict,
+        f"{said[verdict]}.",
         f"look from a fall of {look:.3f}, wrong from {wrong:.3f}, while the loss falls (two "
         f"standard errors with {images:,} images: {noise:.3f}). `model.keras` is the best epoch by "
         "`monitor`, so nothing is lost.",
-        tuple(advice.against_learning_by_heart()),
+        tuple(advice.against_overfitting()),
         {"best_recall_at_1": top, "last_recall_at_1": last, "best_epoch": best + 1},
     )
 
 
-def finished(history, epochs, stopped, images, advice, run_folder):
+def check_finished(history, epochs, stopped, images, advice, run_folder):
     """Whether the run came to its end, and whether that was the end of getting better.
 
     Args:
@@ -155,13 +157,13 @@ def finished(history, epochs, stopped, images, advice, run_folder):
         return Finding(
             "finished",
             "look",
-            f"The run has {done} of its {_epochs(epochs)}: it goes on, was interrupted, or its "
-            "loss was no number in the next one (`mdl-tf train` says so).",
+            f"The run has {done} of its {count(epochs, 'epoch')}: it goes on, was interrupted, or "
+            "its loss was no number in the next one (`mdl-tf train` says so).",
             "",
             (f"Go on: mdl-tf train --resume {run_folder}", *advice.lower_rate()),
             numbers,
         )
-    ended = f"The run ended after {done} of {_epochs(epochs)}"
+    ended = f"The run ended after {done} of {count(epochs, 'epoch')}"
     recalls = [row[_RECALL] for row in history if _RECALL in row]
     if len(recalls) < 3 or not images:
         return Finding("finished", "ok", ended + ".", numbers=numbers)
@@ -175,7 +177,7 @@ def finished(history, epochs, stopped, images, advice, run_folder):
         ended
         + (
             f", and Recall@1 of the validation classes was still rising: {before:.3f} to "
-            f"{last:.3f} in the last {_epochs(back) if back > 1 else 'epoch'}."
+            f"{last:.3f} in the last {count(back, 'epoch') if back > 1 else 'epoch'}."
             if rising
             else "."
         ),
@@ -184,7 +186,3 @@ def finished(history, epochs, stopped, images, advice, run_folder):
         tuple(advice.longer(run_folder)),
         numbers,
     )
-
-
-def _epochs(count):
-    return f"{count} epoch" + "s" * (count != 1)

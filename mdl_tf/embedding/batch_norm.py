@@ -9,7 +9,7 @@ not those of the data; published fine-tuning recipes keep the statistics of the 
 
 import keras
 
-MODES = ("train", "frozen", "statistics")
+from mdl_tf.checks import BATCH_NORMS
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -47,26 +47,26 @@ def set_batch_norm(model, mode):
         ValueError: if `mode` is none of these, the model has no batch normalisation to freeze, or
             for `"statistics"` one of another class than Keras's own.
     """
-    if mode not in MODES:
-        raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
+    if mode not in BATCH_NORMS:
+        raise ValueError(f"`mode` must be one of {BATCH_NORMS}. Received: mode={mode!r}")
     stock = keras.layers.BatchNormalization
-    found = [layer for layer in model._flatten_layers() if isinstance(layer, stock)]
-    if not found and mode != "train":
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, stock)]
+    if not norms and mode != "train":
         raise ValueError(
             "`mode` must be 'train' for a model without batch normalisation. "
             f"Received: mode={mode!r} for model {model.name!r}"
         )
     if mode == "frozen":
-        for layer in found:
+        for layer in norms:
             layer.trainable = False
         return
-    foreign = [layer for layer in found if type(layer) not in (stock, FixedStatistics)]
+    foreign = [layer for layer in norms if type(layer) not in (stock, FixedStatistics)]
     if foreign and mode == "statistics":
         kind = type(foreign[0])
         raise ValueError(
             "`mode` may be 'statistics' only for keras.layers.BatchNormalization itself. "
             f"Received: a layer {foreign[0].name!r} of {kind.__module__}.{kind.__qualname__}"
         )
-    for layer in found:
+    for layer in norms:
         if layer not in foreign:
             layer.__class__ = FixedStatistics if mode == "statistics" else stock

@@ -11,7 +11,6 @@ from mdl_tf.backbones import fitting, own
 
 _REGISTERING = (
     "mdl_tf.embedding.batch_norm",
-    "mdl_tf.losses",
     "mdl_tf.losses.metric_model",
     "mdl_tf.optimizers",
 )
@@ -39,9 +38,7 @@ def load_model(path, *, compile=True):
         path = path / "model.keras"
     if not path.is_file():
         raise ValueError(f"`path` must be a `.keras` file that exists. Received: path={path}")
-    # Keras finds a saved class only after its module is imported.
-    for module in _REGISTERING:
-        importlib.import_module(module)
+    _register_classes()
     try:
         return keras.saving.load_model(path, compile=compile)
     except TypeError as error:
@@ -57,6 +54,14 @@ def load_model(path, *, compile=True):
         return keras.saving.load_model(path, compile=compile)
     except TypeError as error:
         raise ValueError(unknown) from error
+
+
+def _register_classes():
+    """Import what defines serialisable classes: Keras finds a saved class only after that."""
+    for module in _REGISTERING:
+        importlib.import_module(module)
+    losses = importlib.import_module("mdl_tf.losses")
+    tuple(losses.LOSSES.values())
 
 
 def _backbone_of_run(path):

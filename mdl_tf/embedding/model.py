@@ -4,10 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-# By the rank of what a backbone gives: tokens (B, T, c), maps (B, h, w, c).
-_MEAN = {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D}
-_LARGEST = {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D}
-POOLINGS = {"avg": (_MEAN,), "max": (_LARGEST,), "both": (_MEAN, _LARGEST)}
+from mdl_tf.checks import POOLINGS, check_integer
 
 
 def embedding_model(
@@ -46,18 +43,14 @@ def embedding_model(
         raise ValueError(
             f"`pooling` must be one of {tuple(POOLINGS)}. Received: pooling={pooling!r}"
         )
-    if not isinstance(embedding_dim, int | np.integer) or embedding_dim < 1:
-        raise ValueError(
-            "`embedding_dim` must be an integer, at least 1. "
-            f"Received: embedding_dim={embedding_dim!r}"
-        )
+    embedding_dim = check_integer("embedding_dim", embedding_dim, least=1)
     before, after = _ends(backbone)
     inputs = keras.Input(before[1:], name="image")
     x = preprocess(inputs) if preprocess else inputs
     # Also out of a dict or a list of one.
     [x] = keras.tree.flatten(backbone(x))
     if len(after) > 2:
-        x = _pooled(x, POOLINGS[pooling], len(after))
+        x = _pool(x, POOLINGS[pooling], len(after))
     x = layers.Dense(embedding_dim, dtype="float32", name="embedding")(x)
     if l2_normalize:
         x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)
@@ -99,11 +92,12 @@ def concatenated(embedders, name="concatenated"):
     return keras.Model(inputs, x, name=name)
 
 
-def _pooled(x, poolings, rank):
+def _pool(x, names, rank):
     """(B, T, c) or (B, h, w, c) -> (B, c), the sum of one or two poolings."""
-    if len(poolings) == 1:
-        return poolings[0][rank](name="pooling")(x)
-    parts = [kind[rank](name=f"pooling_{i}")(x) for i, kind in enumerate(poolings, 1)]
+    kinds = [getattr(layers, f"{name}{rank - 2}D") for name in names]
+    if len(kinds) == 1:
+        return kinds[0](name="pooling")(x)
+    parts = [kind(name=f"pooling_{i}")(x) for i, kind in enumerate(kinds, 1)]
     return layers.Add(name="pooling")(parts)
 
 

@@ -17,7 +17,6 @@ import tensorflow as tf
 from mdl_tf.files import data_folder, replacing
 from mdl_tf.images import file as image_file
 
-CACHES = ("none", "ram", "disk")
 # Raise when decoding or resizing changes, so that nothing stale is read.
 _VERSION = 1
 # Bytes before the pixels: height and width, and nothing, so that the pixels begin where TensorFlow

@@ -54,9 +54,9 @@ def examine(path):
         return Examined("is not there")
     except OSError as error:
         return Examined(f"cannot be read: {error.strerror}")
-    found = digest(data)
+    content_digest = digest(data)
     if not data:
-        return Examined("is empty", digest=found)
+        return Examined("is empty", digest=content_digest)
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
@@ -70,15 +70,15 @@ def examine(path):
             if slow:  # some kinds open, but have no way to RGB
                 _as_seen(image)
             size = (height, width) if orientation in _LYING else (width, height)
-            return Examined("", slow, found, *size)
+            return Examined("", slow, content_digest, *size)
     except UnidentifiedImageError:
-        return Examined("is no image file", digest=found)
+        return Examined("is no image file", digest=content_digest)
     except Image.DecompressionBombError as error:
         # Pillow reads up to 179 megapixels; the largest cameras have 150.
-        return Examined(f"is too large: {error}", digest=found)
+        return Examined(f"is too large: {error}", digest=content_digest)
     except Exception as error:
         # Each format has errors of its own for what is damaged: OSError, SyntaxError, struct.error.
-        return Examined(f"is damaged: {error}", digest=found)
+        return Examined(f"is damaged: {error}", digest=content_digest)
 
 
 def _check_chunks(data):

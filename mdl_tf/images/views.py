@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mdl_tf.checks import AUGMENTATIONS
 from mdl_tf.images import file as image_file
 
 # Of random resized crops: share of the area, and width through height.
@@ -190,9 +191,6 @@ class View(NamedTuple):
     keep_aspect: bool
     train: object
     test: object
-
-
-AUGMENTATIONS = ("none", "flip", "paper", "modern")
 
 
 def view(augment, image_size):

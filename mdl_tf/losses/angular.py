@@ -5,11 +5,13 @@ import math
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import count, spread
+from mdl_tf.losses.space import Range
 
 
 def _check(alpha):
@@ -17,6 +19,7 @@ def _check(alpha):
     check_number("alpha", alpha, above=0, below=70, unit="degrees")
 
 
+@guard(_check)
 def angular_loss(labels, embeddings, *, alpha=45.0):
     """Angular loss of each anchor of a batch.
 
@@ -45,8 +48,6 @@ def angular_loss(labels, embeddings, *, alpha=45.0):
     batch form. Paper settings: two images a class; best in the paper as a sum with the N-pair loss,
     and with alpha between 36 and 55 degrees by data set.
     """
-    _check(alpha)
-    labels, embeddings = check_batch(labels, embeddings)
     squared_tangent = math.tan(math.radians(alpha)) ** 2
     similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
@@ -63,7 +64,7 @@ def angular_loss(labels, embeddings, *, alpha=45.0):
     log_sums = largest[:, None] + largest[None, :] + ops.log(ops.where(pairs, sums, 1.0))
     terms = ops.softplus(log_sums - 2 * (1 + squared_tangent) * similarities)
     terms = ops.where(pairs, terms, 0.0)
-    return spread(ops.sum(terms, axis=1), count(pairs, terms.dtype)) + nan_unless_finite(embeddings)
+    return spread(ops.sum(terms, axis=1), count(pairs, terms.dtype))
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -71,6 +72,7 @@ class AngularLoss(MetricLoss):
     """Angular loss, for `model.compile(loss=AngularLoss())`.
 
     See `angular_loss` for the formula, what is averaged, and the source.
+    Use `MultiSimilarityLoss` instead to weigh several positives of an anchor together.
 
     Args:
         alpha: upper bound of the angle at the negative, in degrees. Defaults to `45.0`.
@@ -78,10 +80,20 @@ class AngularLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = AngularLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    1.172
     """
 
     function = staticmethod(angular_loss)
-    check = staticmethod(_check)
+    search_space = {"alpha": Range(30, 60)}
+    positives = "one"
+    gap = 0.0
 
     def __init__(self, alpha=45.0, **options):
         super().__init__({"alpha": alpha}, **options)

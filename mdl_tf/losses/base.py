@@ -1,11 +1,13 @@
-"""The Keras side of every loss: settings, exact labels, weights of its own.
+"""The Keras side of every loss: settings, exact labels, weights, and what the library asks of it.
 
 A loss function returns `(B,)`, so that Keras reduces it and applies `sample_weight`: a scalar would
 be rescaled silently.
 """
 
+import functools
 import inspect
 import numbers
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -27,11 +29,30 @@ class MetricLoss(keras.losses.Loss):
 
     Under a distribution strategy each replica compares the images of its own share of the batch.
 
-    A subclass names its `function(labels, embeddings, [weights,] **settings)`, checks the settings
-    in `check`, and says in `weight_specs` which weights it has.
+    A subclass names its `function(labels, embeddings, [weights,] **settings)`, says in
+    `weight_specs` which weights it has, and states its facts, class attributes all. One that is in
+    `mdl_tf.losses.table` must state the first three:
+
+        search_space    what `mdl-tf compare` searches: a dict from a setting to a `Range` or a
+                        `Choice` of `mdl_tf.losses.space`, from what the papers use to somewhat
+                        beyond it on both sides. `l2_normalize` is searched if the paper leaves
+                        embeddings at any length; the name of the `proxies` stands for the factor
+                        on their learning rate.
+        positives       how many positives of an anchor it uses: "several", "one", or "none" of a
+                        loss that compares images with proxies.
+        gap             the smallest difference between the Euclidean distances to a negative and
+                        to a positive that satisfies it, for `val_violated_anchors`; 0 if it asks
+                        for their order alone, or for nothing in Euclidean distances.
+        proxies         name of the weights that stand for the classes. Defaults to `None`.
+        first_draw      what the first draw of a search has in place of the defaults, or beside
+                        them. Defaults to nothing.
+        weight_arguments    argument of the function that a weight is passed as, where its name is
+                        another. Defaults to none.
 
     Args:
-        settings: the keyword arguments of the function, as Python numbers and strings.
+        settings: the arguments of the subclass but `num_classes`, as Python numbers and strings.
+            Each becomes an attribute. Nothing can change them: a compiled step would go on with
+            the old value.
         num_classes: C of a loss whose labels are class indices. Defaults to `None`, labels are any
             integers.
         reduction: `"sum_over_batch_size"` or `"mean"` (the loss) or `"sum"` (B times the loss).
@@ -39,14 +60,20 @@ class MetricLoss(keras.losses.Loss):
         name: name of the loss. Defaults to that of the function.
         dtype: `"float32"` or `"float64"`, the type of the computation. Defaults to float32, or
             float64 where that is `keras.config.floatx()`; models may be in half precision.
-        **unknown: nothing else is taken.
+        **unknown: refused.
 
     Raises:
         ValueError: if `reduction`, `dtype` or a setting is not allowed.
-        TypeError: for an argument that is not known, with the ones that are.
+        TypeError: for an unknown argument; the message lists the known ones.
     """
 
     function = None
+    search_space = None
+    positives = None
+    gap = None
+    proxies = None
+    first_draw = MappingProxyType({})
+    weight_arguments = MappingProxyType({})
 
     def __init__(
         self,
@@ -79,18 +106,29 @@ class MetricLoss(keras.losses.Loss):
                 "`dtype` must be 'float32' or 'float64': distances lose their digits in half "
                 f"precision. Received: dtype={dtype!r}"
             )
-        self.check(**settings)
+        self.check(**self._arguments_among(settings))
         super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
         self.num_classes = None if num_classes is None else int(num_classes)
-        self.settings = {key: _plain(value) for key, value in settings.items()}
         self._weights = None
+        for key, value in settings.items():
+            setattr(self, key, _as_python(value))
+        self._setting_names = tuple(settings)
+        self._fixed = ("reduction", "num_classes", *settings)
 
-    @staticmethod
-    def check(**settings):
-        """Raise a `ValueError` for a setting that is not allowed."""
+    @classmethod
+    def check(cls, **settings):
+        """Raise a `ValueError` for a setting of the function that is not allowed."""
+        check = getattr(cls.function, "check", None)  # that of `guard`
+        if check is not None:
+            check(**settings)
+
+    @property
+    def settings(self):
+        """The settings by name, read-only."""
+        return MappingProxyType({name: getattr(self, name) for name in self._setting_names})
 
     def weight_specs(self, embedding_dim):
-        """The weights of the loss's own.
+        """The weights that the loss has.
 
         Args:
             embedding_dim: D of the embeddings.
@@ -121,8 +159,8 @@ class MetricLoss(keras.losses.Loss):
         """
         if self._weights is None and self.has_weights:
             raise ValueError(
-                f"{type(self).__name__} has weights of its own, which `compile` alone would never "
-                "train or save. Write: model = mdl_tf.training_model.MetricModel(embedder, "
+                f"{type(self).__name__} has weights, which `compile` alone would neither train nor "
+                "save. Write: model = mdl_tf.losses.MetricModel(embedder, "
                 f"{self!r}); model.compile(optimizer)"
             )
         return self._weights or {}
@@ -156,29 +194,43 @@ class MetricLoss(keras.losses.Loss):
 
     def compute(self, labels, embeddings):
         """The loss of each anchor, `(B,), (B, D) -> (B,)`."""
-        weights = {key: ops.convert_to_tensor(value) for key, value in self.weights.items()}
-        return type(self).function(labels, embeddings, **{**self.settings, **weights})
+        weights = {
+            self.weight_arguments.get(name, name): ops.convert_to_tensor(value)
+            for name, value in self.weights.items()
+        }
+        arguments = {**self._arguments_among(self.settings), **weights}
+        return type(self).function(labels, embeddings, **arguments)
+
+    @classmethod
+    def _arguments_among(cls, settings):
+        """Those of the settings that the function takes; the others are of the class."""
+        names = _parameter_names(cls.function)
+        return {name: value for name, value in settings.items() if name in names}
 
     def get_config(self):
         classes = {} if self.num_classes is None else {"num_classes": self.num_classes}
-        own = {"name": self.name, "reduction": self.reduction, "dtype": self.dtype}
-        return {**own, **classes, **self.settings}
+        options = {"name": self.name, "reduction": self.reduction, "dtype": self.dtype}
+        return {**options, **classes, **self.settings}
 
     def __setattr__(self, name, value):
-        if name in self.__dict__.get("settings", {}):
-            # A compiled step would go on with the old value.
-            raise AttributeError(f"`{name}` is fixed; make a new {type(self).__name__} instead.")
+        self._refuse_if_fixed(name)
         super().__setattr__(name, value)
 
-    def __getattr__(self, name):
-        # Settings read as attributes: `loss.margin`.
-        settings = self.__dict__.get("settings", {})
-        if name in settings:
-            return settings[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def __delattr__(self, name):
+        self._refuse_if_fixed(name)
+        super().__delattr__(name)
+
+    def _refuse_if_fixed(self, name):
+        if name in vars(self).get("_fixed", ()):
+            raise AttributeError(f"`{name}` is fixed; make a new {type(self).__name__} instead.")
 
 
-def _plain(value):
+@functools.cache
+def _parameter_names(function):
+    return frozenset(inspect.signature(function).parameters)
+
+
+def _as_python(value):
     """A number of NumPy's as one of Python's, which JSON knows."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return value

@@ -1,7 +1,4 @@
-"""What comes into a loss: settings, labels and embeddings, refused with one clear message each."""
-
-import math
-import numbers
+"""What comes into a loss: labels, embeddings and weights, each refused with one clear message."""
 
 import keras
 import tensorflow as tf
@@ -11,73 +8,8 @@ from keras import ops
 MOST_CLASSES = 2**24
 
 
-def check_number(name, value, *, least=None, above=None, below=None, unit=None):
-    """Refuse a setting that is no finite number in its range.
-
-    Args:
-        name: of the argument, for the message.
-        value: what was received.
-        least: smallest value allowed. Defaults to `None`.
-        above: bound that the value must exceed. Defaults to `None`.
-        below: bound that the value must stay under. Defaults to `None`.
-        unit: what it is measured in, for the message. Defaults to `None`.
-
-    Raises:
-        ValueError: if it is no number or out of range.
-    """
-    # NumPy's numbers are Real too; True is one to Python, not to a user.
-    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    rule = "a number"
-    if least is not None:
-        rule, fits = f"{rule}, at least {least}", fits and value >= least
-    if above is not None:
-        rule, fits = f"{rule} above {above}", fits and value > above
-    if below is not None:
-        rule, fits = f"{rule}, below {below}", fits and value < below
-    if not fits:
-        rule = f"{rule}, in {unit}" if unit else rule
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
-
-
-def check_count(name, value, *, least=1, below=None):
-    """Refuse a setting that is no integer in its range.
-
-    Args:
-        name: of the argument, for the message.
-        value: what was received.
-        least: smallest value allowed. Defaults to `1`.
-        below: bound that the value must stay under. Defaults to `None`.
-
-    Raises:
-        ValueError: if it is no integer or out of range.
-    """
-    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
-    rule = f"an integer, at least {least}"
-    if below is not None:
-        rule, fits = f"{rule} and below {below}", fits and value < below
-    if not fits:
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
-
-
-def check_choice(name, value, choices):
-    """Refuse a setting that is not one of its choices.
-
-    Args:
-        name: of the argument, for the message.
-        value: what was received.
-        choices: the values allowed.
-
-    Raises:
-        ValueError: if it is another one.
-    """
-    choices = tuple(choices)
-    # 1 == True to Python, not to a user.
-    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
-
-
 def check_batch(labels, embeddings):
-    """Labels and embeddings as tensors of a shape and type that a loss can use.
+    """Convert labels and embeddings to tensors of a shape and type that a loss can use.
 
     Args:
         labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
@@ -87,8 +19,8 @@ def check_batch(labels, embeddings):
         labels `(B,)` int64 and embeddings `(B, D)` in float32, or in float64 if they came so.
 
     Raises:
-        ValueError: for labels that are one-hot or no integers, ranks that are wrong or not known,
-            and lengths that statically differ.
+        ValueError: for labels that are one-hot or not integers, wrong or unknown ranks, and lengths
+            that statically differ.
     """
     labels = ops.convert_to_tensor(labels)
     embeddings = ops.convert_to_tensor(embeddings)
@@ -151,30 +83,30 @@ def _shown(shape):
 
 
 def nan_unless_finite(*tensors):
-    """What lets a network that has diverged be seen in the loss, to which it is added.
+    """0, or NaN if an input is not finite; add it to a loss so that divergence shows.
 
-    Hinges and masks drop what is no number: a network of NaN would look like one that has learned
-    everything, and nothing would stop it.
+    Hinges and masks drop NaN: a diverged network would look like one that has learned everything,
+    and nothing would stop it.
 
     Args:
         *tensors: floats of any shape.
 
     Returns:
-        A scalar of the type of the first: 0, or NaN if any entry is infinite or no number.
+        A scalar of the type of the first.
     """
     finite = [ops.all(ops.isfinite(tensor)) for tensor in tensors]
     finite = finite[0] if len(finite) == 1 else ops.logical_and(*finite)
     return ops.cast(ops.where(finite, 0.0, float("nan")), tensors[0].dtype)
 
 
-def check_weights(name, weights, embeddings, rank=2):
-    """Weights of a loss as a tensor whose vectors are as long as the embeddings.
+def check_weights(name, weights, embeddings, axes):
+    """Convert weights to a tensor whose vectors are as long as the embeddings.
 
     Args:
         name: of the argument, for the message.
-        weights: floats, shape `(C, D)`, or `(C, K, D)` with rank 3.
+        weights: floats of the shape that `axes` names.
         embeddings: shape `(B, D)`.
-        rank: 2 or 3. Defaults to `2`.
+        axes: `"(C, D)"` or `"(C, K, D)"`.
 
     Returns:
         The weights as a tensor of the embeddings' type.
@@ -186,10 +118,10 @@ def check_weights(name, weights, embeddings, rank=2):
     if weights is not None:
         weights = ops.cast(ops.convert_to_tensor(weights), embeddings.dtype)
         shape = _static_shape(weights)
+    rank = axes.count(",") + 1
     fits = shape is not None and len(shape) == rank and None not in shape and shape[0] >= 2
     fits = fits and (dim is None or shape[-1] == dim)
     if not fits:
-        axes = "(C, D)" if rank == 2 else "(C, K, D)"
         raise ValueError(
             f"`{name}` must have a known shape `{axes}`, C at least 2 and D that of the embeddings."
             f" Received: {name} with shape={_shown(shape)}, embeddings with D={dim}"
@@ -198,7 +130,7 @@ def check_weights(name, weights, embeddings, rank=2):
 
 
 def class_indices(labels, num_classes):
-    """Labels that are indices of classes; others are refused as loudly as each mode allows.
+    """Refuse labels that are not class indices, as loudly as each mode allows.
 
     Args:
         labels: integers, shape `(B,)`.

@@ -1,13 +1,15 @@
-"""The circle loss: every similarity pulled towards its optimum at a pace of its own."""
+"""The circle loss: every similarity is pulled towards its optimum at its own pace."""
 
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid, valid_anchors
+from mdl_tf.losses.space import Range
 
 
 def _check(margin, gamma):
@@ -15,6 +17,7 @@ def _check(margin, gamma):
     check_number("gamma", gamma, above=0)
 
 
+@guard(_check)
 def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
     """Circle loss of each anchor of a batch.
 
@@ -45,8 +48,6 @@ def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
     (16 classes of 5 images); `margin=0.25, gamma=256.0` for faces. Known: values are large (tens)
     and fall to 0 within rounding once a batch is easy.
     """
-    _check(margin, gamma)
-    labels, embeddings = check_batch(labels, embeddings)
     similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     valid = valid_anchors(positives, negatives)
@@ -55,9 +56,7 @@ def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
     pull = log_sum_exp(-gamma * pull_pace * (similarities - 1 + margin), positives)
     push = log_sum_exp(gamma * push_pace * (similarities - margin), negatives)
     # The infinities of anchors without a positive or a negative end here.
-    return mean_over_valid(
-        ops.softplus(ops.where(valid, pull + push, 0.0)), valid
-    ) + nan_unless_finite(embeddings)
+    return mean_over_valid(ops.softplus(ops.where(valid, pull + push, 0.0)), valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -65,6 +64,7 @@ class CircleLoss(MetricLoss):
     """Circle loss, for `model.compile(loss=CircleLoss())`.
 
     See `circle_loss` for the formula, what is averaged, and the source.
+    Use `MultiSimilarityLoss` instead for values near 1; here they are in the tens.
 
     Args:
         margin: relaxation of the similarities. Defaults to `0.4`.
@@ -73,10 +73,20 @@ class CircleLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = CircleLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    19.547
     """
 
     function = staticmethod(circle_loss)
-    check = staticmethod(_check)
+    search_space = {"margin": Range(0.1, 0.6), "gamma": Range(16, 256, log=True)}
+    positives = "several"
+    gap = 0.0
 
     def __init__(self, margin=0.4, gamma=80.0, **options):
         super().__init__({"margin": margin, "gamma": gamma}, **options)

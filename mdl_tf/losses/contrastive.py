@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_choice, check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import count, spread
+from mdl_tf.losses.space import Range
 
 AVERAGES = ("active", "pairs")
 
@@ -20,6 +22,7 @@ def _check(positive_margin, negative_margin, squared, average, distance):
     check_choice("distance", distance, DISTANCES)
 
 
+@guard(_check)
 def contrastive_loss(
     labels,
     embeddings,
@@ -57,7 +60,7 @@ def contrastive_loss(
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
-        pair (i, j) counts for anchor i. A kind of pair that the batch has not, or of which all are
+        pair (i, j) counts for anchor i. A kind of pair that the batch lacks, or whose pairs are all
         satisfied, adds 0. A negative at distance exactly 0 costs the margin and has gradient 0.
 
     Raises:
@@ -69,8 +72,6 @@ def contrastive_loss(
     over given pairs; the margin was chosen by data set. In a balanced batch `"pairs"` is known to
     be weak: of 127 pairs of an anchor 3 are positive.
     """
-    _check(positive_margin, negative_margin, squared, average, distance)
-    labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     pull = ops.where(positives, ops.relu(distances - positive_margin), 0.0)
@@ -82,11 +83,7 @@ def contrastive_loss(
         pulls = pushes = size * (size - 1)
     if squared:
         pull, push = pull * pull, push * push
-    return (
-        spread(ops.sum(pull, axis=1), pulls)
-        + spread(ops.sum(push, axis=1), pushes)
-        + nan_unless_finite(embeddings)
-    )
+    return spread(ops.sum(pull, axis=1), pulls) + spread(ops.sum(push, axis=1), pushes)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -94,6 +91,8 @@ class ContrastiveLoss(MetricLoss):
     """Contrastive loss, for `model.compile(loss=ContrastiveLoss())`.
 
     See `contrastive_loss` for the formula, what is averaged, and the source.
+    Use `TripletLoss` instead when only the order of distances matters, `MarginLoss` to learn the
+    boundary.
 
     Args:
         positive_margin: distance below which positives are near enough. Defaults to `0.0`.
@@ -105,10 +104,21 @@ class ContrastiveLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = ContrastiveLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    0.935
     """
 
     function = staticmethod(contrastive_loss)
-    check = staticmethod(_check)
+    search_space = {"positive_margin": Range(0, 0.6), "negative_margin": Range(0.4, 1.4)}
+    positives = "several"
+    # Its margins bound each distance by itself, not the difference of two.
+    gap = 0.0
 
     def __init__(
         self,

@@ -3,11 +3,16 @@
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_choice, check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, soft_violation, spread
+from mdl_tf.losses.space import Choice, Range
+
+# Their papers leave embeddings at any length.
+_SPACE = {"margin": Range(0.2, 2), "l2_normalize": Choice((False, True))}
 
 
 def _check(margin, distance):
@@ -15,6 +20,7 @@ def _check(margin, distance):
     check_choice("distance", distance, DISTANCES)
 
 
+@guard(_check)
 def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
     """Lifted structure loss of each anchor of a batch.
 
@@ -43,8 +49,6 @@ def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean
     (`l2_normalize=False`). Known: on unit vectors, whose distances end at 2, the sum over the many
     negatives of a batch keeps all terms active and the loss far above 0.
     """
-    _check(margin, distance)
-    labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     has_negative = ops.any(negatives, axis=1)
@@ -54,11 +58,10 @@ def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean
     # log(e^a + e^b) = a + log(1 + e^(b - a)); by `maximum` its gradient would be wrong at a = b.
     both = push[:, None] + ops.softplus(push[None, :] - push[:, None])  # (B,) -> (B, B)
     terms = ops.where(pairs, ops.relu(distances + both), 0.0)
-    return spread(
-        ops.sum(terms * terms, axis=1) / 2, count(pairs, terms.dtype)
-    ) + nan_unless_finite(embeddings)
+    return spread(ops.sum(terms * terms, axis=1) / 2, count(pairs, terms.dtype))
 
 
+@guard(_check)
 def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
     """Generalized lifted structure loss of each anchor of a batch.
 
@@ -86,12 +89,10 @@ def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distanc
     `margin_discriminate_loss(form="hinge", sharpness=1.0)`, kept under its own name for
     comparisons. Known: as soft as it is, on unit vectors every anchor stays active.
     """
-    _check(margin, distance)
-    labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     bound, valid = soft_violation(distances, positives, negatives, margin, sharpness=1.0)
-    return mean_over_valid(ops.relu(bound), valid) + nan_unless_finite(embeddings)
+    return mean_over_valid(ops.relu(bound), valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -99,6 +100,8 @@ class LiftedStructureLoss(MetricLoss):
     """Lifted structure loss, for `model.compile(loss=LiftedStructureLoss())`.
 
     See `lifted_structure_loss` for the formula, what is averaged, and the source.
+    Use `MarginDiscriminateLoss` instead on unit vectors, where its sharpness tells hard pairs from
+    easy ones.
 
     Args:
         margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
@@ -107,10 +110,22 @@ class LiftedStructureLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = LiftedStructureLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    2.1
     """
 
     function = staticmethod(lifted_structure_loss)
-    check = staticmethod(_check)
+    search_space = _SPACE
+    first_draw = {"l2_normalize": False}
+    positives = "several"
+    # Its margin is against a sum over all negatives; no usual batch of unit vectors satisfies it.
+    gap = 0.0
 
     def __init__(self, margin=1.0, distance="euclidean", **options):
         super().__init__({"margin": margin, "distance": distance}, **options)
@@ -121,6 +136,8 @@ class GeneralizedLiftedStructureLoss(MetricLoss):
     """Generalized lifted structure loss, for `compile(loss=GeneralizedLiftedStructureLoss())`.
 
     See `generalized_lifted_structure_loss` for the formula, what is averaged, and the source.
+    Use `MarginDiscriminateLoss(form="hinge")` instead on unit vectors: the same formula with a
+    sharpness to set.
 
     Args:
         margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
@@ -129,10 +146,21 @@ class GeneralizedLiftedStructureLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = GeneralizedLiftedStructureLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    1.3
     """
 
     function = staticmethod(generalized_lifted_structure_loss)
-    check = staticmethod(_check)
+    search_space = _SPACE
+    first_draw = {"l2_normalize": False}
+    positives = "several"
+    gap = 0.0  # as of `LiftedStructureLoss`
 
     def __init__(self, margin=1.0, distance="euclidean", **options):
         super().__init__({"margin": margin, "distance": distance}, **options)

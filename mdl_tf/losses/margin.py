@@ -6,28 +6,25 @@ Not the Margin-based Discriminate Loss, which has no boundary that all anchors s
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_choice, check_integer, check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import (
-    MOST_CLASSES,
-    check_batch,
-    check_choice,
-    check_count,
-    check_number,
-    class_indices,
-    nan_unless_finite,
-)
+from mdl_tf.losses.checks import MOST_CLASSES, class_indices
 from mdl_tf.losses.class_base import own_class
 from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import mean_over_valid, spread, valid_anchors
+from mdl_tf.losses.space import Choice, Range
 
 
-def _check(margin, nu, distance):
+def _check(margin, nu, distance, beta=None):
+    # `beta` may be a tensor: the class checks its number, the formula whatever it gets.
     check_number("margin", margin, least=0)
     check_number("nu", nu)
     check_choice("distance", distance, DISTANCES)
 
 
+@guard(_check)
 def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="euclidean"):
     """Margin loss of each anchor of a batch, over all its triplets.
 
@@ -58,7 +55,7 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
 
     Raises:
         ValueError: for one-hot or float labels, wrong or unknown ranks, lengths that statically
-            differ, labels that are no indices of `beta`, and settings other than the above.
+            differ, labels that are not indices of `beta`, and settings other than the above.
 
     Source: Wu, Manmatha, Smola, Krahenbuhl, "Sampling Matters in Deep Embedding Learning", ICCV
     2017. Paper settings: the defaults on unit vectors, beta learned for each class at a learning
@@ -66,26 +63,7 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
     negatives drawn by distance, one for each positive; here every triplet counts and nothing is
     drawn.
     """
-    _check(margin, nu, distance)
-    labels, embeddings = check_batch(labels, embeddings)
-    if not hasattr(beta, "dtype"):
-        check_number("beta", beta, above=0)
-        # A Python number by way of float32 would lose digits of a float64 loss.
-        beta = ops.convert_to_tensor(beta, dtype=embeddings.dtype)
-    beta = ops.cast(beta, embeddings.dtype)
-    refused = 0.0
-    if len(beta.shape) == 1:
-        classes = beta.shape[0]
-        indices, refused = class_indices(labels, classes)
-        # By a mask: a gather's gradient would be sparse. (B, C) -> (B,)
-        beta = ops.sum(ops.where(own_class(indices, classes), beta[None, :], 0.0), axis=1)
-    elif len(beta.shape) == 0:
-        beta = beta * ops.ones_like(embeddings[:, 0])
-    else:
-        raise ValueError(
-            "`beta` must be a number or have shape `(C,)`. "
-            f"Received: beta with shape={tuple(beta.shape)}"
-        )
+    beta, refused = _beta_of_anchors(beta, labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     dtype = distances.dtype
@@ -98,21 +76,37 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
     active += ops.sum(ops.cast(push > 0, dtype) * positive_count)
     valid = valid_anchors(positives, negatives)
     regulariser = mean_over_valid(nu * beta, valid)
-    return (
-        spread(rows, active)
-        + regulariser
-        + ops.cast(refused, dtype)
-        + nan_unless_finite(embeddings)
-    )
+    return spread(rows, active) + regulariser + ops.cast(refused, dtype)
+
+
+def _beta_of_anchors(beta, labels, embeddings):
+    """The boundary of each anchor `(B,)`, and 0 or NaN to add, as `class_indices` gives it."""
+    if not hasattr(beta, "dtype"):
+        check_number("beta", beta, above=0)
+        # A Python number by way of float32 would lose digits of a float64 loss.
+        beta = ops.convert_to_tensor(beta, dtype=embeddings.dtype)
+    beta = ops.cast(beta, embeddings.dtype)
+    if len(beta.shape) == 0:
+        return beta * ops.ones_like(embeddings[:, 0]), 0.0
+    if len(beta.shape) > 1:
+        raise ValueError(
+            "`beta` must be a number or have shape `(C,)`. "
+            f"Received: beta with shape={tuple(beta.shape)}"
+        )
+    classes = beta.shape[0]
+    indices, refused = class_indices(labels, classes)
+    # By a mask: a gather's gradient would be sparse. (B, C) -> (B,)
+    return ops.sum(ops.where(own_class(indices, classes), beta[None, :], 0.0), axis=1), refused
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
 class MarginLoss(MetricLoss):
     """Margin loss of Wu et al., for `model.compile(loss=MarginLoss())`.
 
-    With `learn_beta=True` it has weights of its own, so write
+    With `learn_beta=True` it has weights, so write
     `MetricModel(embedder, MarginLoss(learn_beta=True))`. See `margin_loss` for the formula, what is
-    averaged, and the source.
+    averaged, and the source. Use `ContrastiveLoss` instead when the boundaries of positives and
+    negatives are given.
 
     Args:
         beta: the boundary, or its initial value, above 0. Defaults to `1.2`.
@@ -126,9 +120,26 @@ class MarginLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = MarginLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    0.768
     """
 
     function = staticmethod(margin_loss)
+    weight_arguments = {"boundary": "beta"}
+    search_space = {
+        "beta": Range(0.6, 1.4),
+        "margin": Range(0.05, 0.4),
+        "learn_beta": Choice((False, True)),
+    }
+    positives = "several"
+    # Its boundary bounds each distance by itself, not the difference of two.
+    gap = 0.0
 
     def __init__(
         self,
@@ -142,20 +153,25 @@ class MarginLoss(MetricLoss):
     ):
         check_choice("learn_beta", learn_beta, (True, False))
         if num_classes is not None:
-            check_count("num_classes", num_classes, least=2, below=MOST_CLASSES)
+            check_integer("num_classes", num_classes, least=2, below=MOST_CLASSES)
             if not learn_beta:
                 raise ValueError(
                     "`num_classes` needs learn_beta=True, a boundary for each class is learned. "
                     f"Received: num_classes={num_classes}, learn_beta=False"
                 )
-        self.learn_beta = learn_beta
-        settings = {"beta": beta, "margin": margin, "nu": nu, "distance": distance}
+        settings = {
+            "beta": beta,
+            "margin": margin,
+            "nu": nu,
+            "distance": distance,
+            "learn_beta": learn_beta,
+        }
         super().__init__(settings, num_classes=num_classes, **options)
 
-    @staticmethod
-    def check(beta, **settings):
+    @classmethod
+    def check(cls, beta, **settings):
         check_number("beta", beta, above=0)
-        _check(**settings)
+        super().check(**settings)
 
     def weight_specs(self, embedding_dim):
         if not self.learn_beta:
@@ -164,10 +180,3 @@ class MarginLoss(MetricLoss):
         # Not called beta, as the offsets of batch normalisation are, which a learning-rate factor
         # of that name would reach as well.
         return {"boundary": (shape, keras.initializers.Constant(self.beta))}
-
-    def compute(self, labels, embeddings):
-        beta = self.weights.get("boundary", self.beta)
-        return margin_loss(labels, embeddings, **{**self.settings, "beta": beta})
-
-    def get_config(self):
-        return {**super().get_config(), "learn_beta": self.learn_beta}

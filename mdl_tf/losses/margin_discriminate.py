@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_choice, check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, soft_violation
+from mdl_tf.losses.space import Range
 
 FORMS = ("smooth", "hinge", "hardest")
 
@@ -19,6 +21,7 @@ def _check(margin, sharpness, distance, form):
     check_choice("form", form, FORMS)
 
 
+@guard(_check)
 def margin_discriminate_loss(
     labels, embeddings, *, margin=0.2, sharpness=10.0, distance="euclidean", form="smooth"
 ):
@@ -64,9 +67,10 @@ def margin_discriminate_loss(
 
     The defaults were settled on classes held out of training, never on test classes: a layer on
     frozen features of photographs (`tests/benchmarks/study_readings.py`), and a network from random
-    weights on glyphs (`study_glyphs.py`); see tests/benchmarks/README.md. Smooth and hinge learn
-    alike, and smooth never stops to pull; the hardest form, which moves one pair of each kind an
-    anchor, was far behind. Euclidean and cosine distances were alike, squared ones a little behind.
+    weights on glyphs (`study_glyphs.py`); the figures are in `tests/benchmarks/README.md`. Smooth
+    and hinge learn alike, and smooth never stops pulling; the hardest form, which moves one pair of
+    each kind an anchor, was far behind. Euclidean and cosine distances were alike, squared ones a
+    little behind.
     Sharpness matters most: a pair whose distance is within log(100) / g of the hardest one's keeps
     1 % of its weight, so at 10 nearly all pairs of an untrained batch count, and the hard ones of a
     trained one. The best one grows with the training: 7 on features, 10 after 120 batches of glyphs
@@ -83,21 +87,15 @@ def margin_discriminate_loss(
     public. Relatives: one positive, cosine distance, m = 0, g = 1 is the N-pair loss (Sohn 2016) of
     unit vectors; hinge with g = 1 is the generalized lifted structure loss (Hermans et al. 2017).
     """
-    _check(margin, sharpness, distance, form)
-    labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     if form == "hardest":
         farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
-        return mean_over_valid(ops.relu(margin + farthest - nearest), valid) + nan_unless_finite(
-            embeddings
-        )
+        return mean_over_valid(ops.relu(margin + farthest - nearest), valid)
     bound, valid = soft_violation(distances, positives, negatives, margin, sharpness)
     if form == "hinge":
-        return mean_over_valid(ops.relu(bound), valid) + nan_unless_finite(embeddings)
-    return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid) + nan_unless_finite(
-        embeddings
-    )
+        return mean_over_valid(ops.relu(bound), valid)
+    return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -108,7 +106,8 @@ class MarginDiscriminateLoss(MetricLoss):
     The batches must hold several classes with several images each
     (`mdl_tf.batches.balanced`). `sample_weight`, shape `(B,)`, weights anchors; an image with
     weight 0 still is a positive or a negative of the others. See `margin_discriminate_loss` for the
-    formula, what is averaged, and the source.
+    formula, what is averaged, and the source. Use `ProxyAnchorLoss` instead when batches cannot
+    hold several images of each class.
 
     Args:
         margin: gap between the farthest positive and the nearest negative, at least 0, in the
@@ -123,13 +122,21 @@ class MarginDiscriminateLoss(MetricLoss):
 
     Example:
 
-    >>> loss = MarginDiscriminateLoss(margin=0.2)
-    >>> model.compile(optimizer="adam", loss=loss)
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = MarginDiscriminateLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    0.234
     """
 
     function = staticmethod(margin_discriminate_loss)
-    check = staticmethod(_check)
+    search_space = {"margin": Range(0, 0.6), "sharpness": Range(4, 64, log=True)}
+    positives = "several"
 
     def __init__(self, margin=0.2, sharpness=10.0, distance="euclidean", form="smooth", **options):
         settings = {"margin": margin, "sharpness": sharpness, "distance": distance, "form": form}
         super().__init__(settings, **options)
+
+    @property
+    def gap(self):
+        return self.margin if self.distance == "euclidean" else 0.0

@@ -1,4 +1,4 @@
-"""MetricModel: an embedder together with a loss that has weights of its own.
+"""MetricModel: an embedder together with a loss that has weights.
 
 Keras neither trains nor saves the variables of a loss that is given to `compile`. Here they belong
 to a layer of the model.
@@ -26,10 +26,10 @@ class LossWeights(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
 class MetricModel(keras.Model):
-    """An embedder and the loss that trains it, for `compile`, `fit`, `save` and `predict` as ever.
+    """An embedder and the loss that trains it, with the usual `compile`, `fit`, `save`, `predict`.
 
-    Needed for losses with weights of their own (proxies, a learned boundary), which Keras would
-    neither train nor save; it takes every loss of `mdl_tf.losses`. `predict` gives embeddings,
+    Needed for losses with weights (proxies, a learned boundary), which Keras would neither train
+    nor save; it takes every loss of `mdl_tf.losses`. `predict` gives embeddings,
     `embedder` is the model without the loss, for saving and searching.
 
     Args:
@@ -38,7 +38,7 @@ class MetricModel(keras.Model):
         **options: `name` of the model.
 
     Raises:
-        ValueError: if the embedder's output is not `(B, D)`, the loss is none of this library's, or
+        ValueError: if the embedder's output is not `(B, D)`, the loss is not of this library, or
             `compile` is given another loss.
 
     Example:

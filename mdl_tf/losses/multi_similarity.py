@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
 from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import farthest_and_nearest, log_sum_exp, mean_over_valid, valid_anchors
+from mdl_tf.losses.space import Range
 
 
 def _check(alpha, beta, base, mining_margin):
@@ -18,6 +20,7 @@ def _check(alpha, beta, base, mining_margin):
         check_number("mining_margin", mining_margin)
 
 
+@guard(_check)
 def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0, mining_margin=0.1):
     """Multi-similarity loss of each anchor of a batch.
 
@@ -51,8 +54,6 @@ def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0,
     `base=1.0` nearly all positives weigh alike; the authors' own code has `base=0.5`, which is
     usually better.
     """
-    _check(alpha, beta, base, mining_margin)
-    labels, embeddings = check_batch(labels, embeddings)
     similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     valid = valid_anchors(positives, negatives)
@@ -64,7 +65,7 @@ def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0,
         positives, negatives = ops.logical_and(positives, hard), ops.logical_and(negatives, close)
     pull = ops.softplus(log_sum_exp(-alpha * (similarities - base), positives)) / alpha
     push = ops.softplus(log_sum_exp(beta * (similarities - base), negatives)) / beta
-    return mean_over_valid(pull + push, valid) + nan_unless_finite(embeddings)
+    return mean_over_valid(pull + push, valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -72,6 +73,7 @@ class MultiSimilarityLoss(MetricLoss):
     """Multi-similarity loss, for `model.compile(loss=MultiSimilarityLoss())`.
 
     See `multi_similarity_loss` for the formula, what is averaged, and the source.
+    Use `MarginDiscriminateLoss` instead for one margin and one sharpness to set.
 
     Args:
         alpha: sharpness of the positives, above 0. Defaults to `2.0`.
@@ -83,10 +85,24 @@ class MultiSimilarityLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = MultiSimilarityLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    0.293
     """
 
     function = staticmethod(multi_similarity_loss)
-    check = staticmethod(_check)
+    search_space = {
+        "alpha": Range(0.5, 20, log=True),
+        "beta": Range(8, 80, log=True),
+        "base": Range(0, 1),
+    }
+    positives = "several"
+    gap = 0.0
 
     def __init__(self, alpha=2.0, beta=50.0, base=1.0, mining_margin=0.1, **options):
         settings = {"alpha": alpha, "beta": beta, "base": base, "mining_margin": mining_margin}

@@ -3,16 +3,19 @@
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_number, nan_unless_finite
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import class_order
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid
+from mdl_tf.losses.space import Choice, Range
 
 
 def _check(l2):
     check_number("l2", l2, least=0)
 
 
+@guard(_check)
 def n_pairs_loss(labels, embeddings, *, l2=0.001):
     """N-pair loss (N-pair-mc) of each anchor of a batch.
 
@@ -46,8 +49,6 @@ def n_pairs_loss(labels, embeddings, *, l2=0.001):
     `npairs_loss(reg_lambda=0.002)`. Known: on unit vectors the dot products end at 1, and the loss
     cannot come near 0.
     """
-    _check(l2)
-    labels, embeddings = check_batch(labels, embeddings)
     order, first, rank, images = class_order(labels)  # (B,) each
     size = ops.shape(labels)[0]
     is_anchor = ops.logical_and(ops.equal(rank % 2, 0), rank + 1 < images)
@@ -59,8 +60,7 @@ def n_pairs_loss(labels, embeddings, *, l2=0.001):
     following = ops.take(first, places) + (rank + 1) % ops.take(images, places)
     partners = ops.take(order, following)
     turn = ops.where(filled, rank, -1)
-    # A gather's gradient would be sparse, to the surprise of who asks for it by the embeddings;
-    # that of a reshape is not.
+    # A gather's gradient would be sparse (`IndexedSlices`) by the embeddings; a reshape's is dense.
     embeddings = ops.reshape(embeddings, (-1, ops.shape(embeddings)[1]))
     anchors = ops.take(embeddings, places, axis=0)  # (A, D)
     positives = ops.take(embeddings, partners, axis=0)
@@ -74,9 +74,7 @@ def n_pairs_loss(labels, embeddings, *, l2=0.001):
     terms = ops.where(counts, log_sum - to_own + l2 * squares / 2, 0.0)
     places = ops.expand_dims(places, 1)
     valid = ops.scatter(places, ops.cast(counts, "int32"), (size,)) > 0
-    return mean_over_valid(ops.scatter(places, terms, (size,)), valid) + nan_unless_finite(
-        embeddings
-    )
+    return mean_over_valid(ops.scatter(places, terms, (size,)), valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -84,6 +82,7 @@ class NPairsLoss(MetricLoss):
     """N-pair loss, for `model.compile(loss=NPairsLoss())`.
 
     See `n_pairs_loss` for the formula, what is averaged, and the source.
+    Use `SupConLoss` instead on unit vectors, or to use all positives of an anchor.
 
     Args:
         l2: weight of the mean squared length of the paired embeddings. Defaults to `0.001`.
@@ -91,10 +90,22 @@ class NPairsLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = NPairsLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    0.51
     """
 
     function = staticmethod(n_pairs_loss)
-    check = staticmethod(_check)
+    # Its paper leaves embeddings at any length.
+    search_space = {"l2": Range(1e-4, 0.1, log=True), "l2_normalize": Choice((False, True))}
+    first_draw = {"l2_normalize": False}
+    positives = "one"
+    gap = 0.0
 
     def __init__(self, l2=0.001, **options):
         super().__init__({"l2": l2}, **options)

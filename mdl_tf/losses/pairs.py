@@ -1,4 +1,4 @@
-"""Who is whose positive, and who is whose negative, from labels alone."""
+"""Masks of positive and negative pairs, ids and orders, from labels alone."""
 
 import tensorflow as tf
 from keras import ops
@@ -17,8 +17,8 @@ def pair_masks(labels):
     same = ops.equal(labels[:, None], labels[None, :])
     # By index, not by distance 0: duplicates are positives of each other.
     index = ops.arange(ops.shape(labels)[0])
-    oneself = ops.equal(index[:, None], index[None, :])
-    return ops.logical_and(same, ops.logical_not(oneself)), ops.logical_not(same)
+    itself = ops.equal(index[:, None], index[None, :])
+    return ops.logical_and(same, ops.logical_not(itself)), ops.logical_not(same)
 
 
 def local_ids(labels):

@@ -3,9 +3,12 @@
 import keras
 from keras import ops
 
-from mdl_tf.losses.checks import check_choice, check_number
-from mdl_tf.losses.class_base import ClassLoss, cosines_to_classes, cross_entropy, own_class
+from mdl_tf.checks import check_choice, check_number
+from mdl_tf.losses.class_base import RATE_FACTOR, ClassLoss, cross_entropy, own_class
+from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.rows import log_sum_exp
+from mdl_tf.losses.space import Range
 
 
 def _check_nca(scale, target_in_denominator):
@@ -13,6 +16,7 @@ def _check_nca(scale, target_in_denominator):
     check_choice("target_in_denominator", target_in_denominator, (True, False))
 
 
+@guard(_check_nca, weights="(C, D)")
 def proxy_nca_loss(labels, embeddings, proxies, *, scale=9.0, target_in_denominator=False):
     """Proxy-NCA loss of each image of a batch.
 
@@ -36,7 +40,7 @@ def proxy_nca_loss(labels, embeddings, proxies, *, scale=9.0, target_in_denomina
         image counts. Memory grows with B C.
 
     Raises:
-        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+        ValueError: for labels that are not class indices (inside a graph an assertion, under XLA a
             loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
             above.
 
@@ -46,14 +50,13 @@ def proxy_nca_loss(labels, embeddings, proxies, *, scale=9.0, target_in_denomina
     exponentials of unit vectors are so flat that it hardly trains; without the target in the
     denominator an image is pushed from the other proxies for ever.
     """
-    _check_nca(scale, target_in_denominator)
-    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
+    cosines = cosine_similarity(embeddings, proxies)  # (B, D), (C, D) -> (B, C)
     logits = scale * (2 * cosines - 2)  # (B, C)
     if target_in_denominator:
-        return cross_entropy(logits, indices) + refused
-    targets = own_class(indices, cosines.shape[1])
+        return cross_entropy(logits, labels)
+    targets = own_class(labels, cosines.shape[1])
     to_own = ops.sum(ops.where(targets, logits, 0.0), axis=1)
-    return log_sum_exp(logits, ops.logical_not(targets)) - to_own + refused
+    return log_sum_exp(logits, ops.logical_not(targets)) - to_own
 
 
 def _check_anchor(margin, alpha):
@@ -61,6 +64,7 @@ def _check_anchor(margin, alpha):
     check_number("alpha", alpha, above=0)
 
 
+@guard(_check_anchor, weights="(C, D)")
 def proxy_anchor_loss(labels, embeddings, proxies, *, margin=0.1, alpha=32.0):
     """Proxy-Anchor loss, shared out to the images of a batch.
 
@@ -83,7 +87,7 @@ def proxy_anchor_loss(labels, embeddings, proxies, *, margin=0.1, alpha=32.0):
         others. Every image counts. Memory grows with B C.
 
     Raises:
-        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+        ValueError: for labels that are not class indices (inside a graph an assertion, under XLA a
             loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
             above.
 
@@ -91,10 +95,9 @@ def proxy_anchor_loss(labels, embeddings, proxies, *, margin=0.1, alpha=32.0):
     settings: the defaults; AdamW at 1e-4 with the proxies at 100 times that
     (`mdl_tf.optimizers.AdamW(1e-4, learning_rate_factors={"proxies": 100})`), batches of 180.
     """
-    _check_anchor(margin, alpha)
-    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
+    cosines = cosine_similarity(embeddings, proxies)  # (B, D), (C, D) -> (B, C)
     dtype = cosines.dtype
-    targets = own_class(indices, cosines.shape[1])
+    targets = own_class(labels, cosines.shape[1])
     others = ops.logical_not(targets)
     by_class = ops.transpose(cosines)  # (C, B)
     pull = ops.softplus(log_sum_exp(-alpha * (by_class - margin), ops.transpose(targets)))
@@ -106,7 +109,7 @@ def proxy_anchor_loss(labels, embeddings, proxies, *, margin=0.1, alpha=32.0):
     pull = pull / (ops.maximum(own_images, 1) * present)  # what each of its images gets
     push = push / (ops.maximum(other_images, 1) * targets.shape[1])
     shares = ops.where(targets, pull[None, :], push[None, :])  # (B, C)
-    return size * ops.sum(shares, axis=1) + refused
+    return size * ops.sum(shares, axis=1)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -114,6 +117,7 @@ class ProxyNCALoss(ClassLoss):
     """Proxy-NCA loss, for `MetricModel(embedder, ProxyNCALoss(num_classes))`.
 
     See `proxy_nca_loss` for the formula, what is averaged, and the source.
+    Use `ProxyAnchorLoss` instead to weigh the hard images of a class most.
 
     Args:
         num_classes: C; labels are 0 to C - 1.
@@ -123,10 +127,19 @@ class ProxyNCALoss(ClassLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = ProxyNCALoss(num_classes=2)
+    >>> loss.attach({"proxies": np.eye(2)})  # as `MetricModel` does
+    >>> round(float(loss(labels, embeddings)), 3)
+    -14.4
     """
 
     function = staticmethod(proxy_nca_loss)
-    check = staticmethod(_check_nca)
+    search_space = {"scale": Range(2, 40, log=True), "proxies": RATE_FACTOR}
 
     def __init__(self, num_classes, *, scale=9.0, target_in_denominator=False, **options):
         settings = {"scale": scale, "target_in_denominator": target_in_denominator}
@@ -138,6 +151,7 @@ class ProxyAnchorLoss(ClassLoss):
     """Proxy-Anchor loss, for `MetricModel(embedder, ProxyAnchorLoss(num_classes))`.
 
     See `proxy_anchor_loss` for the formula, what is averaged, and the source.
+    Use `MarginDiscriminateLoss` instead when there are too many classes for a proxy each.
 
     Args:
         num_classes: C; labels are 0 to C - 1.
@@ -147,10 +161,23 @@ class ProxyAnchorLoss(ClassLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = ProxyAnchorLoss(num_classes=2)
+    >>> loss.attach({"proxies": np.eye(2)})  # as `MetricModel` does
+    >>> round(float(loss(labels, embeddings)), 3)
+    16.02
     """
 
     function = staticmethod(proxy_anchor_loss)
-    check = staticmethod(_check_anchor)
+    search_space = {
+        "margin": Range(0, 0.3),
+        "alpha": Range(8, 64, log=True),
+        "proxies": RATE_FACTOR,
+    }
 
     def __init__(self, num_classes, *, margin=0.1, alpha=32.0, **options):
         super().__init__(num_classes, {"margin": margin, "alpha": alpha}, **options)

@@ -1,6 +1,6 @@
 """Reductions over the positives and the negatives of each anchor, `(B, B) -> (B,)`.
 
-All in memory that grows with B^2; no triplet is ever written down.
+All use memory that grows with B^2; no triplet is stored.
 """
 
 from keras import ops
@@ -55,7 +55,7 @@ def soft_violation(distances, positives, negatives, margin, sharpness):
         distances: shape `(B, B)`.
         positives: mask, shape `(B, B)`.
         negatives: mask, shape `(B, B)`.
-        margin: gap that is asked for.
+        margin: the gap asked for.
         sharpness: g, how much the extremes count above the others.
 
     Returns:

@@ -3,16 +3,11 @@
 import keras
 from keras import ops
 
-from mdl_tf.losses.checks import (
-    check_batch,
-    check_count,
-    check_number,
-    check_weights,
-    class_indices,
-    nan_unless_finite,
-)
-from mdl_tf.losses.class_base import ClassLoss, cross_entropy, own_class
+from mdl_tf.checks import check_integer, check_number
+from mdl_tf.losses.class_base import RATE_FACTOR, ClassLoss, cross_entropy, own_class
 from mdl_tf.losses.distances import cosine_similarity, unit
+from mdl_tf.losses.guard import guard
+from mdl_tf.losses.space import Range
 
 
 def _check(scale, gamma, margin, tau):
@@ -22,6 +17,7 @@ def _check(scale, gamma, margin, tau):
     check_number("tau", tau, least=0)
 
 
+@guard(_check, weights="(C, K, D)")
 def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, margin=0.01, tau=0.2):
     """SoftTriple loss of each image of a batch.
 
@@ -48,7 +44,7 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
         gradient of their distance, which does not exist, is 0. Memory grows with B C K.
 
     Raises:
-        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+        ValueError: for labels that are not class indices (inside a graph an assertion, under XLA a
             loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
             above.
 
@@ -56,20 +52,14 @@ def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, marg
     Sampling", ICCV 2019. Paper settings: the defaults, 10 centres a class (2 for Stanford Online
     Products), centres at 100 times the learning rate of the network.
     """
-    _check(scale, gamma, margin, tau)
-    labels, embeddings = check_batch(labels, embeddings)
-    centers = check_weights("centers", centers, embeddings, rank=3)
     classes, per_class, dim = centers.shape
     cosines = cosine_similarity(embeddings, ops.reshape(centers, (classes * per_class, dim)))
     cosines = ops.reshape(cosines, (-1, classes, per_class))  # (B, C K) -> (B, C, K)
     similarities = cosines[:, :, 0]  # (B, C)
     if per_class > 1:
         similarities = ops.sum(ops.softmax(cosines / gamma, axis=2) * cosines, axis=2)
-    indices, refused = class_indices(labels, classes)
-    own = own_class(indices, classes)
-    logits = scale * ops.where(own, similarities - margin, similarities)
-    losses = cross_entropy(logits, indices) + ops.cast(refused, embeddings.dtype)
-    losses = losses + nan_unless_finite(embeddings, centers)
+    own = own_class(labels, classes)
+    losses = cross_entropy(scale * ops.where(own, similarities - margin, similarities), labels)
     if per_class == 1:
         return losses
     return losses + tau * _spread_of_centers(centers) / (classes * per_class * (per_class - 1))
@@ -91,6 +81,7 @@ class SoftTripleLoss(ClassLoss):
     """SoftTriple loss, for `MetricModel(embedder, SoftTripleLoss(num_classes))`.
 
     See `soft_triple_loss` for the formula, what is averaged, and the source.
+    Use `NormalizedSoftmaxLoss` instead when one vector for each class is enough.
 
     Args:
         num_classes: C; labels are 0 to C - 1.
@@ -103,10 +94,25 @@ class SoftTripleLoss(ClassLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = SoftTripleLoss(num_classes=2, centers_per_class=1)
+    >>> loss.attach({"centers": np.eye(2)[:, None]})  # as `MetricModel` does
+    >>> round(float(loss(labels, embeddings)), 3)
+    1.054
     """
 
     function = staticmethod(soft_triple_loss)
-    check = staticmethod(_check)
+    proxies = "centers"
+    search_space = {
+        "scale": Range(8, 40, log=True),
+        "gamma": Range(0.03, 0.5, log=True),
+        "margin": Range(0, 0.1),
+        "centers": RATE_FACTOR,
+    }
 
     def __init__(
         self,
@@ -119,15 +125,17 @@ class SoftTripleLoss(ClassLoss):
         tau=0.2,
         **options,
     ):
-        check_count("centers_per_class", centers_per_class)
-        self.centers_per_class = int(centers_per_class)
-        settings = {"scale": scale, "gamma": gamma, "margin": margin, "tau": tau}
+        check_integer("centers_per_class", centers_per_class, least=1)
+        settings = {
+            "scale": scale,
+            "gamma": gamma,
+            "margin": margin,
+            "tau": tau,
+            "centers_per_class": centers_per_class,
+        }
         super().__init__(num_classes, settings, **options)
 
     def weight_specs(self, embedding_dim):
         ((_, initializer),) = super().weight_specs(embedding_dim).values()
         shape = (self.num_classes, self.centers_per_class, embedding_dim)
-        return {"centers": (shape, initializer)}
-
-    def get_config(self):
-        return {**super().get_config(), "centers_per_class": self.centers_per_class}
+        return {self.proxies: (shape, initializer)}

@@ -5,14 +5,18 @@ import math
 import keras
 from keras import ops
 
-from mdl_tf.losses.checks import check_number
-from mdl_tf.losses.class_base import ClassLoss, cosines_to_classes, cross_entropy, own_class
+from mdl_tf.checks import check_number
+from mdl_tf.losses.class_base import RATE_FACTOR, ClassLoss, cross_entropy, own_class
+from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.guard import guard
+from mdl_tf.losses.space import Range
 
 
 def _check_normalized(temperature):
     check_number("temperature", temperature, above=0)
 
 
+@guard(_check_normalized, weights="(C, D)")
 def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
     """Normalised softmax loss of each image of a batch.
 
@@ -31,7 +35,7 @@ def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
         image counts. Memory grows with B C.
 
     Raises:
-        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+        ValueError: for labels that are not class indices (inside a graph an assertion, under XLA a
             loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
             above.
 
@@ -39,9 +43,8 @@ def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
     Paper settings: the defaults, with layer normalisation before the embedding and balanced
     batches.
     """
-    _check_normalized(temperature)
-    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
-    return cross_entropy(cosines / temperature, indices) + refused
+    cosines = cosine_similarity(embeddings, proxies)  # (B, D), (C, D) -> (B, C)
+    return cross_entropy(cosines / temperature, labels)
 
 
 def _check_cos_face(margin, scale):
@@ -49,6 +52,7 @@ def _check_cos_face(margin, scale):
     check_number("scale", scale, above=0)
 
 
+@guard(_check_cos_face, weights="(C, D)")
 def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
     """CosFace loss (large margin cosine loss) of each image of a batch.
 
@@ -69,18 +73,17 @@ def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
         image counts. Memory grows with B C.
 
     Raises:
-        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+        ValueError: for labels that are not class indices (inside a graph an assertion, under XLA a
             loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
             above.
 
     Source: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018.
     Paper settings: the defaults, for faces.
     """
-    _check_cos_face(margin, scale)
-    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
-    own = own_class(indices, cosines.shape[1])
+    cosines = cosine_similarity(embeddings, proxies)  # (B, D), (C, D) -> (B, C)
+    own = own_class(labels, cosines.shape[1])
     logits = scale * ops.where(own, cosines - margin, cosines)
-    return cross_entropy(logits, indices) + refused
+    return cross_entropy(logits, labels)
 
 
 def _check_arc_face(margin, scale):
@@ -88,6 +91,7 @@ def _check_arc_face(margin, scale):
     check_number("scale", scale, above=0)
 
 
+@guard(_check_arc_face, weights="(C, D)")
 def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
     """ArcFace loss (additive angular margin) of each image of a batch.
 
@@ -111,7 +115,7 @@ def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
         gradient is taken as 0.
 
     Raises:
-        ValueError: for labels that are no class indices (inside a graph an assertion, under XLA a
+        ValueError: for labels that are not class indices (inside a graph an assertion, under XLA a
             loss of NaN), wrong or unknown ranks, lengths that differ, and settings other than the
             above.
 
@@ -119,9 +123,8 @@ def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
     Recognition", CVPR 2019; the continuation beyond pi is that of the authors' code. Paper
     settings: the defaults, for faces.
     """
-    _check_arc_face(margin, scale)
-    cosines, indices, refused = cosines_to_classes(labels, embeddings, proxies)
-    targets = own_class(indices, cosines.shape[1])
+    cosines = cosine_similarity(embeddings, proxies)  # (B, D), (C, D) -> (B, C)
+    targets = own_class(labels, cosines.shape[1])
     own = ops.sum(ops.where(targets, cosines, 0.0), axis=1)  # (B, C) -> (B,)
     squared_sine = 1 - own * own
     # The gradient of the root is infinite at 0, and an infinity stays one through a later mask.
@@ -131,7 +134,7 @@ def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
     moved = own * math.cos(margin) - sine * math.sin(margin)
     moved = ops.where(own >= -math.cos(margin), moved, own - margin * math.sin(margin))
     logits = scale * ops.where(targets, moved[:, None], cosines)
-    return cross_entropy(logits, indices) + refused
+    return cross_entropy(logits, labels)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -139,6 +142,7 @@ class NormalizedSoftmaxLoss(ClassLoss):
     """Normalised softmax loss, for `MetricModel(embedder, NormalizedSoftmaxLoss(num_classes))`.
 
     See `normalized_softmax_loss` for the formula, what is averaged, and the source.
+    Use `SupConLoss` instead when there are too many classes for a vector each.
 
     Args:
         num_classes: C; labels are 0 to C - 1.
@@ -147,10 +151,19 @@ class NormalizedSoftmaxLoss(ClassLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = NormalizedSoftmaxLoss(num_classes=2)
+    >>> loss.attach({"proxies": np.eye(2)})  # as `MetricModel` does
+    >>> round(float(loss(labels, embeddings)), 3)
+    1.005
     """
 
     function = staticmethod(normalized_softmax_loss)
-    check = staticmethod(_check_normalized)
+    search_space = {"temperature": Range(0.02, 0.3, log=True), "proxies": RATE_FACTOR}
 
     def __init__(self, num_classes, *, temperature=0.05, **options):
         super().__init__(num_classes, {"temperature": temperature}, **options)
@@ -161,6 +174,7 @@ class CosFaceLoss(ClassLoss):
     """CosFace loss, for `MetricModel(embedder, CosFaceLoss(num_classes))`.
 
     See `cos_face_loss` for the formula, what is averaged, and the source.
+    Use `ArcFaceLoss` instead for a margin in angle.
 
     Args:
         num_classes: C; labels are 0 to C - 1.
@@ -170,10 +184,23 @@ class CosFaceLoss(ClassLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = CosFaceLoss(num_classes=2)
+    >>> loss.attach({"proxies": np.eye(2)})  # as `MetricModel` does
+    >>> round(float(loss(labels, embeddings)), 3)
+    8.8
     """
 
     function = staticmethod(cos_face_loss)
-    check = staticmethod(_check_cos_face)
+    search_space = {
+        "margin": Range(0.05, 0.5),
+        "scale": Range(8, 64, log=True),
+        "proxies": RATE_FACTOR,
+    }
 
     def __init__(self, num_classes, *, margin=0.35, scale=64.0, **options):
         super().__init__(num_classes, {"margin": margin, "scale": scale}, **options)
@@ -184,6 +211,7 @@ class ArcFaceLoss(ClassLoss):
     """ArcFace loss, for `MetricModel(embedder, ArcFaceLoss(num_classes))`.
 
     See `arc_face_loss` for the formula, what is averaged, and the source.
+    Use `CosFaceLoss` instead for a margin in cosine.
 
     Args:
         num_classes: C; labels are 0 to C - 1.
@@ -193,10 +221,23 @@ class ArcFaceLoss(ClassLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = ArcFaceLoss(num_classes=2)
+    >>> loss.attach({"proxies": np.eye(2)})  # as `MetricModel` does
+    >>> round(float(loss(labels, embeddings)), 3)
+    10.512
     """
 
     function = staticmethod(arc_face_loss)
-    check = staticmethod(_check_arc_face)
+    search_space = {
+        "margin": Range(0.05, 0.6),
+        "scale": Range(8, 64, log=True),
+        "proxies": RATE_FACTOR,
+    }
 
     def __init__(self, num_classes, *, margin=0.5, scale=64.0, **options):
         super().__init__(num_classes, {"margin": margin, "scale": scale}, **options)

@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_choice, check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.distances import cosine_similarity
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid, valid_anchors
+from mdl_tf.losses.space import Choice, Range
 
 DENOMINATORS = ("all", "negatives")
 
@@ -17,6 +19,7 @@ def _check(temperature, denominator):
     check_choice("denominator", denominator, DENOMINATORS)
 
 
+@guard(_check)
 def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
     """Supervised contrastive loss of each anchor of a batch.
 
@@ -51,8 +54,6 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
     thrown away after training, and two augmented views of every image. Known: with `"all"` and
     several positives the loss ends well above 0, at the logarithm of their number.
     """
-    _check(temperature, denominator)
-    labels, embeddings = check_batch(labels, embeddings)
     logits = cosine_similarity(embeddings, embeddings) / temperature  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     valid = valid_anchors(positives, negatives)
@@ -64,7 +65,7 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
         terms = log_sum - logits
     counts = ops.sum(ops.cast(positives, logits.dtype), axis=1)
     means = ops.sum(ops.where(positives, terms, 0.0), axis=1) / ops.maximum(counts, 1)
-    return mean_over_valid(means, valid) + nan_unless_finite(embeddings)
+    return mean_over_valid(means, valid)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
@@ -72,6 +73,8 @@ class SupConLoss(MetricLoss):
     """Supervised contrastive loss, for `model.compile(loss=SupConLoss())`.
 
     See `sup_con_loss` for the formula, what is averaged, and the source.
+    Use `NormalizedSoftmaxLoss` instead when a batch holds too few negatives: its proxies stand for
+    all classes.
 
     Args:
         temperature: T, above 0. Defaults to `0.1`.
@@ -80,10 +83,23 @@ class SupConLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = SupConLoss()
+    >>> round(float(loss(labels, embeddings)), 3)
+    1.065
     """
 
     function = staticmethod(sup_con_loss)
-    check = staticmethod(_check)
+    search_space = {
+        "temperature": Range(0.02, 0.5, log=True),
+        "denominator": Choice(("all", "negatives")),
+    }
+    positives = "several"
+    gap = 0.0
 
     def __init__(self, temperature=0.1, denominator="all", **options):
         super().__init__({"temperature": temperature, "denominator": denominator}, **options)

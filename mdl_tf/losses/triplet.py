@@ -8,11 +8,13 @@ positive of every anchor at a time, without gradient, in `(B, B)` memory.
 import keras
 from keras import ops
 
+from mdl_tf.checks import check_choice, check_number
 from mdl_tf.losses.base import MetricLoss
-from mdl_tf.losses.checks import check_batch, check_choice, check_number, nan_unless_finite
 from mdl_tf.losses.distances import DISTANCES
+from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import class_order, pair_masks
 from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, spread
+from mdl_tf.losses.space import Choice, Range
 
 MININGS = ("all", "semi_hard", "hard")
 
@@ -26,6 +28,7 @@ def _check(margin, mining, distance, soft):
         raise ValueError(f"`soft` needs mining='hard'. Received: soft=True, mining={mining!r}")
 
 
+@guard(_check)
 def triplet_loss(
     labels,
     embeddings,
@@ -74,22 +77,16 @@ def triplet_loss(
     tends to collapse everything to one point early in training, where it sticks at the margin; a
     lower learning rate, `soft=True` or `"semi_hard"` help.
     """
-    _check(margin, mining, distance, soft)
-    labels, embeddings = check_batch(labels, embeddings)
     distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
     positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
     if mining == "hard":
         farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
-        gap = margin + farthest - nearest
-        return mean_over_valid(
-            ops.softplus(gap) if soft else ops.relu(gap), valid
-        ) + nan_unless_finite(embeddings)
+        violation = margin + farthest - nearest
+        return mean_over_valid(ops.softplus(violation) if soft else ops.relu(violation), valid)
 
     weights, active, pairs = _active_triplets(labels, distances, negatives, margin, mining)
     rows = ops.sum(weights * distances, axis=1) + margin * active  # (B, B) -> (B,)
-    return spread(rows, ops.sum(active if mining == "all" else pairs)) + nan_unless_finite(
-        embeddings
-    )
+    return spread(rows, ops.sum(active if mining == "all" else pairs))
 
 
 def _active_triplets(labels, distances, negatives, margin, mining):
@@ -146,6 +143,7 @@ class TripletLoss(MetricLoss):
     """Triplet loss, for `model.compile(loss=TripletLoss())`.
 
     See `triplet_loss` for the formulas, what is averaged, and the source.
+    Use `MarginDiscriminateLoss` instead to weigh all pairs of an anchor together, without mining.
 
     Args:
         margin: gap between positive and negative, at least 0. Defaults to `0.2`.
@@ -157,10 +155,22 @@ class TripletLoss(MetricLoss):
 
     Raises:
         ValueError: for settings other than the above.
+
+    Example:
+
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
+    >>> loss = TripletLoss(mining="all")
+    >>> round(float(loss(labels, embeddings)), 3)
+    0.6
     """
 
     function = staticmethod(triplet_loss)
-    check = staticmethod(_check)
+    search_space = {
+        "mining": Choice(("semi_hard", "all", "hard")),
+        "margin": Range(0.02, 0.6, log=True),
+    }
+    positives = "several"
 
     def __init__(
         self,
@@ -172,3 +182,7 @@ class TripletLoss(MetricLoss):
     ):
         settings = {"margin": margin, "mining": mining, "distance": distance, "soft": soft}
         super().__init__(settings, **options)
+
+    @property
+    def gap(self):
+        return self.margin if self.distance == "euclidean" else 0.0

@@ -1,26 +1,19 @@
 """Retrieval and clustering metrics of a whole set of embeddings, exact, in NumPy."""
 
-from mdl_tf.metrics.retrieval import nearest_neighbors, sample_distances
-from mdl_tf.metrics.scores import (
-    cluster,
-    evaluate,
-    map_at_r,
-    nmi,
-    pairwise_f1,
-    r_precision,
-    recall_at_k,
-    strict_discrimination,
-)
+import lazy_loader
 
-__all__ = [
-    "cluster",
-    "evaluate",
-    "map_at_r",
-    "nearest_neighbors",
-    "nmi",
-    "pairwise_f1",
-    "r_precision",
-    "recall_at_k",
-    "sample_distances",
-    "strict_discrimination",
-]
+# Lazy, so that the table of metrics can be read without NumPy.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "clustering": ["cluster", "nmi", "pairwise_f1"],
+        "retrieval": ["nearest_neighbors", "sample_distances"],
+        "scores": [
+            "evaluate",
+            "map_at_r",
+            "r_precision",
+            "recall_at_k",
+            "strict_discrimination",
+        ],
+    },
+)

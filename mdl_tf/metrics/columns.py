@@ -1,29 +1,19 @@
-"""Metrics as text."""
+"""Results as a table of text, and the K of Recall@K that it has."""
 
-# The K of Recall@K, those of the papers.
-_KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
-_OTHERS = (1, 2, 4, 8)
+from mdl_tf.metrics.table import find_columns
 
-COLUMNS = {
-    **{
-        f"recall_at_{k}": f"Recall@{k}"
-        for k in sorted({k for ks in (*_KS.values(), _OTHERS) for k in ks})
-    },
-    "map_at_r": "MAP@R",
-    "r_precision": "R-precision",
-    "strict_discrimination": "strict",
-    "nmi": "NMI",
-    "f1": "F1",
-}
+# Those of the papers.
+_KS_OF_PRODUCTS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
+_KS = (1, 2, 4, 8)
 
 
 def ks(dataset):
     """The K of Recall@K that are reported for a data set: 1, 2, 4, 8 but for those of products."""
-    return _KS.get(dataset, _OTHERS)
+    return _KS_OF_PRODUCTS.get(dataset, _KS)
 
 
 def table(results):
-    """Metrics as text: a row for each of `results`, a column for each metric that one of them has.
+    """Results as text: a row for each of them, a column for each metric that one of them has.
 
     Args:
         results: dict from a name to a dict of metrics.
@@ -31,22 +21,16 @@ def table(results):
     Returns:
         A string of several lines.
     """
-    columns = {
-        key: (title, max(8, len(title) + 2))
-        for key, title in COLUMNS.items()
-        if any(key in row for row in results.values())
-    }
-    first = max(len(name) for name in results) + 2
-    lines = [" " * first + "".join(f"{title:>{width}}" for title, width in columns.values())]
+    metrics = find_columns(key for row in results.values() for key in row)
+    widths = [max(8, len(metric.title) + 2) for metric in metrics]
+    first = max(map(len, results)) + 2
+    titles = (f"{m.title:>{width}}" for m, width in zip(metrics, widths, strict=True))
+    lines = [" " * first + "".join(titles)]
     for name, row in results.items():
-        cells = (
-            f"{row[key]:>{width}.3f}" if key in row else f"{'-':>{width}}"
-            for key, (_, width) in columns.items()
-        )
+        texts = (f"{row[m.key]:.3f}" if m.key in row else "-" for m in metrics)
+        cells = (f"{text:>{width}}" for text, width in zip(texts, widths, strict=True))
         lines.append(f"{name.replace('_', ' '):<{first}}" + "".join(cells))
-    lone = {row.get("lone_queries", 0) for row in results.values()}
-    if max(lone):
-        lines.append(
-            f"{max(lone):,.0f} images alone in their class have nothing to find: left out."
-        )
+    lone = max(row.get("lone_queries", 0) for row in results.values())
+    if lone:
+        lines.append(f"{lone:,.0f} images alone in their class have nothing to find: left out.")
     return "\n".join(lines)

@@ -26,12 +26,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdl_tf.checks import check_integer
+from mdl_tf.metrics.arguments import as_embeddings, as_set, check_same_width
+
 # A tile of keys, (256, 1024) float64, is 2 MB: it stays in the cache while it is searched.
 _BLOCK_ROWS = 256
 _TILE_COLUMNS = 1024
 _BLOCK_KEYS = 2**23
-# Squares of larger numbers overflow.
-_LARGEST = 1e150
 
 
 class QueryRanks(NamedTuple):
@@ -74,31 +75,31 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
 
     R-precision and MAP@R as in [Musgrave et al., 2020](https://arxiv.org/abs/2003.08505).
     """
-    embeddings, labels = _as_set(embeddings, labels, "embeddings", "labels")
-    itself = gallery is None and gallery_labels is None
-    if itself:
+    embeddings, labels = as_set(embeddings, labels, "embeddings", "labels")
+    leave_one_out = gallery is None and gallery_labels is None
+    if leave_one_out:
         gallery, gallery_labels = embeddings, labels
     elif gallery is None or gallery_labels is None:
-        given = "gallery_labels" if gallery is None else "gallery"
+        received = "gallery_labels" if gallery is None else "gallery"
         raise ValueError(
             "`gallery` and `gallery_labels` must be given together or not at all. "
-            f"Received: only `{given}`"
+            f"Received: only `{received}`"
         )
     else:
-        gallery, gallery_labels = _as_set(gallery, gallery_labels, "gallery", "gallery_labels")
-        _check_same_width(embeddings, gallery, "embeddings")
+        gallery, gallery_labels = as_set(gallery, gallery_labels, "gallery", "gallery_labels")
+        check_same_width(embeddings, gallery, "embeddings")
 
     # Classes side by side, small ones first: a class is a range of columns, and the queries of a
     # block have about equally many positives.
-    query_class, gallery_class = _class_codes(labels, gallery_labels)
+    query_class, gallery_class = _number_classes(labels, gallery_labels)
     sizes = np.bincount(gallery_class, minlength=query_class.max() + 1)
     place = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
     columns = np.argsort(place[gallery_class], kind="stable")
     ends = np.cumsum(np.sort(sizes))[place]
-    positives = sizes[query_class] - itself
+    positives = sizes[query_class] - leave_one_out
     order = np.argsort(place[query_class], kind="stable")
     order = order[positives[order] > 0]
-    own_column = np.argsort(columns) if itself else None
+    self_column = np.argsort(columns) if leave_one_out else None
 
     space = _Space(gallery, columns)
     ranks = QueryRanks(
@@ -119,10 +120,10 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
             for a, b in zip(cuts[:-1], cuts[1:], strict=True)
             for c in [query_class[block[a]]]
         ]
-        own = None if own_column is None else own_column[block]
-        keys, farthest = _positive_keys(q, space, classes, own, r.max())
+        self_columns = self_column[block] if leave_one_out else None
+        keys, farthest = _find_positive_keys(q, space, classes, self_columns, r.max())
         bounds = keys - space.rounding(q_norm, keys)
-        closer, nearest = _closer_negatives(q, space, classes, bounds)
+        closer, nearest = _count_closer_negatives(q, space, classes, bounds)
 
         nth = np.arange(1, r.max() + 1)
         hit = nth + closer <= r[:, None]
@@ -132,13 +133,15 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
         ranks.average_precision_at_r[block] = precisions.sum(axis=1) / r
         ranks.strict[block] = closer[np.arange(len(r)), r - 1] == 0
         # The product loses digits where embeddings nearly coincide; differences do not.
-        ranks.farthest_positive[block] = _distances(embeddings, block, gallery, columns[farthest])
+        ranks.farthest_positive[block] = _measure_distances(
+            embeddings, block, gallery, columns[farthest]
+        )
         ranks.nearest_negative[block] = np.where(
-            nearest >= 0, _distances(embeddings, block, gallery, columns[nearest]), np.inf
+            nearest >= 0, _measure_distances(embeddings, block, gallery, columns[nearest]), np.inf
         )
 
     tiles = -(-len(gallery) // _TILE_COLUMNS)
-    _in_threads(rank_block, order, tiles * min(int(positives.max()), _TILE_COLUMNS))
+    _run_in_threads(rank_block, order, tiles * min(int(positives.max()), _TILE_COLUMNS))
     return ranks
 
 
@@ -161,15 +164,12 @@ def nearest_neighbors(queries, gallery=None, k=10):
         ValueError: on a wrong shape or dtype, numbers that are not finite, or `k` out of range.
     """
     queries = as_embeddings(queries, "queries")
-    itself = gallery is None
-    gallery = queries if itself else as_embeddings(gallery, "gallery")
-    _check_same_width(queries, gallery, "queries")
+    leave_one_out = gallery is None
+    gallery = queries if leave_one_out else as_embeddings(gallery, "gallery")
+    check_same_width(queries, gallery, "queries")
     size = len(gallery)
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 0 < k <= size - itself:
-        raise ValueError(
-            f"`k` must be an integer from 1 to {size - itself}, the number of images to find"
-            f"{' besides the query itself' if itself else ''}. Received: {k!r}"
-        )
+    # A query does not find itself.
+    k = check_integer("k", k, least=1, most=size - leave_one_out)
     space = _Space(gallery, np.arange(size))
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k))
@@ -177,23 +177,24 @@ def nearest_neighbors(queries, gallery=None, k=10):
     def search_block(block):
         q, q_norm = space.queries(queries[block])
         keys = q @ space.gallery.T
-        if itself:
+        if leave_one_out:
             keys[np.arange(len(block)), block] = -np.inf
         kth = np.partition(keys, size - k, axis=1)[:, size - k, None]
         rounding = space.rounding(q_norm, kth)
-        found = keys >= kth - rounding
+        is_near = keys >= kth - rounding
         # More than k where the k-th place is tied: of the tied ones keep the first in order.
-        for row in np.flatnonzero(found.sum(axis=1) > k):
-            sure = keys[row] > kth[row] + rounding[row]
-            tied = np.flatnonzero(found[row] & ~sure)
-            found[row, tied[k - sure.sum() :]] = False
-        near = np.nonzero(found)[1].reshape(len(block), k)
-        far = _distances(queries, np.repeat(block, k), gallery, near.ravel()).reshape(near.shape)
+        for row in np.flatnonzero(is_near.sum(axis=1) > k):
+            is_nearer = keys[row] > kth[row] + rounding[row]
+            tied = np.flatnonzero(is_near[row] & ~is_nearer)
+            is_near[row, tied[k - is_nearer.sum() :]] = False
+        near = np.nonzero(is_near)[1].reshape(len(block), k)
+        far = _measure_distances(queries, np.repeat(block, k), gallery, near.ravel())
+        far = far.reshape(near.shape)
         nearest_first = np.argsort(far, axis=1, kind="stable")
         indices[block] = np.take_along_axis(near, nearest_first, axis=1)
         distances[block] = np.take_along_axis(far, nearest_first, axis=1)
 
-    _in_threads(search_block, np.arange(len(queries)), size)
+    _run_in_threads(search_block, np.arange(len(queries)), size)
     return indices, distances
 
 
@@ -203,8 +204,8 @@ def sample_distances(embeddings, labels, n_pairs=100_000, seed=0):
     Args:
         embeddings: any float or integer dtype, shape `(N, D)`.
         labels: class of each image, any integer dtype, shape `(N,)`.
-        n_pairs: at most so many pairs of each kind.
-        seed: of the sample.
+        n_pairs: how many pairs of each kind, at most. Defaults to `100_000`.
+        seed: of the sample. Defaults to `0`.
 
     Returns:
         `(positive, negative)`: Euclidean distances, float64, one dimension each. All pairs of a
@@ -212,11 +213,12 @@ def sample_distances(embeddings, labels, n_pairs=100_000, seed=0):
         empty if there are none.
 
     Raises:
-        ValueError: on a wrong shape or dtype, numbers that are not finite, or `n_pairs` below 1.
+        ValueError: on a wrong shape or dtype, numbers that are not finite, `n_pairs` below 1, or
+            `seed` below 0.
     """
-    embeddings, labels = _as_set(embeddings, labels, "embeddings", "labels")
-    if not isinstance(n_pairs, int | np.integer) or isinstance(n_pairs, bool) or n_pairs < 1:
-        raise ValueError(f"`n_pairs` must be a positive integer. Received: {n_pairs!r}")
+    embeddings, labels = as_set(embeddings, labels, "embeddings", "labels")
+    n_pairs = check_integer("n_pairs", n_pairs, least=1)
+    seed = check_integer("seed", seed, least=0)
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(sizes)[codes[order]]
@@ -233,59 +235,12 @@ def sample_distances(embeddings, labels, n_pairs=100_000, seed=0):
             number = np.arange(total)
         i = np.searchsorted(pairs, number, side="right")
         j = end[i] - (pairs[i] - number)
-        return _distances(embeddings, order[i], embeddings, order[j])
+        return _measure_distances(embeddings, order[i], embeddings, order[j])
 
     return sample(position + 1, ends), sample(ends, np.full(len(order), len(order)))
 
 
-def as_embeddings(embeddings, name):
-    """Checks embeddings; returns float32 or float64, shape `(N, D)`, without loss of digits."""
-    array = np.asarray(embeddings)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"`{name}` must have shape (N, D), neither of them 0. Received shape: {array.shape}"
-        )
-    # bfloat16 and its kin have kind "V", as plain bytes do, which cannot be cast.
-    if array.dtype.kind not in "fiuV" or array.dtype.names or array.dtype.type is np.void:
-        raise ValueError(f"`{name}` must be real numbers. Received dtype: {array.dtype}")
-    small = array.dtype.kind in "fV" and array.dtype.itemsize <= 4
-    array = array.astype(np.float32 if small else np.float64, copy=False)
-    if not max(float(array.max()), -float(array.min())) < _LARGEST:  # NaN compares false
-        raise ValueError(
-            f"`{name}` must be finite and below {_LARGEST:g} in size. Received: "
-            f"{np.isnan(array).sum()} NaN, {np.isinf(array).sum()} infinite, "
-            f"smallest {array.min()}, largest {array.max()}"
-        )
-    return array
-
-
-def as_labels(labels, name, length=None, of=None):
-    """Checks labels, and that they are as many as the `length` rows of the argument `of`."""
-    array = np.asarray(labels)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"`{name}` must be integers of shape (N,). "
-            f"Received: dtype {array.dtype}, shape {array.shape}"
-        )
-    if length is not None and len(array) != length:
-        raise ValueError(f"`{name}` must be as many as `{of}`. Received: {len(array)} and {length}")
-    return array
-
-
-def _as_set(embeddings, labels, name, labels_name):
-    embeddings = as_embeddings(embeddings, name)
-    return embeddings, as_labels(labels, labels_name, len(embeddings), name)
-
-
-def _check_same_width(queries, gallery, name):
-    if queries.shape[1] != gallery.shape[1]:
-        raise ValueError(
-            f"`{name}` and `gallery` must have the same D. "
-            f"Received shapes: {queries.shape} and {gallery.shape}"
-        )
-
-
-def _class_codes(labels, gallery_labels):
+def _number_classes(labels, gallery_labels):
     """Class numbers 0..C-1 of both, equal where the labels are equal."""
     if np.result_type(labels, gallery_labels).kind == "f":
         # int64 beside uint64 would meet as float64, where large ids merge.
@@ -324,28 +279,30 @@ class _Space:
         return terms * np.finfo(np.float64).eps * (q_norm * norm + norm**2 / 2)
 
 
-def _positive_keys(q, space, classes, own, most):
+def _find_positive_keys(q, space, classes, self_columns, most):
     """Keys of the positives, nearest first, (n, R) padded with inf; column of the farthest."""
     keys = np.full((len(q), most), np.inf)
     farthest = np.empty(len(q), np.int64)
     for a, b, first, end in classes:
         within = q[a:b] @ space.gallery[first:end].T
-        if own is not None:
-            within[np.arange(b - a), own[a:b] - first] = np.inf  # itself, sorted to the end
+        count = end - first
+        if self_columns is not None:
+            # Itself, sorted to the end.
+            within[np.arange(b - a), self_columns[a:b] - first] = np.inf
+            count -= 1
         farthest[a:b] = first + within.argmin(axis=1)
         within.sort(axis=1)
-        count = end - first - (own is not None)
         keys[a:b, :count] = within[:, :count][:, ::-1]
     return keys, farthest
 
 
-def _closer_negatives(q, space, classes, bounds):
+def _count_closer_negatives(q, space, classes, bounds):
     """Counts negatives with keys >= bounds, (n, R); finds the column of the nearest, or -1.
 
     Counts stop at the largest R of the block, beyond which they enter neither R-precision nor
     MAP@R; only the first column, the rank of the first positive, is always full.
     """
-    everyone, most = np.arange(len(q)), bounds.shape[1]
+    rows, most = np.arange(len(q)), bounds.shape[1]
     nearest, best = np.full(len(q), -1), np.full(len(q), -np.inf)
     before_first = np.zeros(len(q), np.int64)
     highest = []
@@ -357,12 +314,12 @@ def _closer_negatives(q, space, classes, bounds):
             for a, b, first, end in classes:
                 keys[a:b, max(first - start, 0) : max(end - start, 0)] = -np.inf
         column = keys.argmax(axis=1)
-        top = keys[everyone, column]
+        top = keys[rows, column]
         nearest, best = np.where(top > best, start + column, nearest), np.maximum(top, best)
         # Bytes, as summing them takes half the time of counting booleans.
         before_first += (keys >= bounds[:, :1]).view(np.uint8).sum(axis=1, dtype=np.int64)
-        highest.append(_largest(keys, most).copy())
-    highest = np.sort(_largest(np.concatenate(highest, axis=1), most), axis=1)
+        highest.append(_take_largest(keys, most).copy())
+    highest = np.sort(_take_largest(np.concatenate(highest, axis=1), most), axis=1)
     closer = np.empty(bounds.shape, np.int64)
     for row in range(len(q)):
         # Needles in rising order save a third of the time.
@@ -371,14 +328,14 @@ def _closer_negatives(q, space, classes, bounds):
     return closer, nearest
 
 
-def _largest(keys, count):
+def _take_largest(keys, count):
     """The `count` largest of each row, or all, in no order; reorders `keys`."""
     if count < keys.shape[1]:
         keys.partition(keys.shape[1] - count, axis=1)
     return keys[:, -count:]
 
 
-def _distances(a, i, b, j):
+def _measure_distances(a, i, b, j):
     """Euclidean distances of `a[i]` and `b[j]` by differences in float64, (n,)."""
     result = np.empty(len(i))
     step = max(1, 2**20 // a.shape[1])
@@ -389,7 +346,7 @@ def _distances(a, i, b, j):
     return result
 
 
-def _in_threads(work, queries, keys_each):
+def _run_in_threads(work, queries, keys_each):
     """Runs `work(block)` for blocks of queries, `keys_each` kept for a query, on all cores."""
     rows = int(np.clip(_BLOCK_KEYS // max(1, keys_each), 1, _BLOCK_ROWS))
     blocks = [queries[start : start + rows] for start in range(0, len(queries), rows)]

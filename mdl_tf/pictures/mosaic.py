@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mdl_tf.checks import check_integer
 from mdl_tf.metrics import retrieval
 from mdl_tf.pictures import plots, thumbnails
+from mdl_tf.words import clean
 
 SIDE, FRAME, GAP = 64, 4, 4  # pixels of an image, of the frame around it, and between frames
 _CELL = SIDE + 2 * FRAME
@@ -57,9 +59,14 @@ class NeighborMosaic:
     Attributes:
         queries: indices of the queries, shape `(Q,)`.
         description: what the picture shows, with the classes of all rows, in Markdown.
+
+    Raises:
+        ValueError: if `queries` or `neighbors` is no integer from 1 on.
     """
 
     def __init__(self, image_set, queries=8, neighbors=8, seed=0):
+        queries = check_integer("queries", queries, least=1)
+        neighbors = check_integer("neighbors", neighbors, least=1)
         mask = image_set.queries
         mask = None if mask is None or mask.all() else mask
         self._labels = image_set.labels
@@ -83,10 +90,10 @@ class NeighborMosaic:
         gallery = self._gallery
         # One more than shown: a query that is in the gallery finds itself.
         k = min(self._k + 1, len(gallery))
-        found, _ = retrieval.nearest_neighbors(embeddings[self.queries], embeddings[gallery], k)
-        found = gallery[found]
+        nearest, _ = retrieval.nearest_neighbors(embeddings[self.queries], embeddings[gallery], k)
+        nearest = gallery[nearest]
         return np.stack(
-            [row[row != query][: self._k] for query, row in zip(self.queries, found, strict=True)]
+            [row[row != query][: self._k] for query, row in zip(self.queries, nearest, strict=True)]
         )
 
     def draw(self, embeddings):
@@ -99,8 +106,8 @@ class NeighborMosaic:
             uint8 RGB, shape `(h, w, 3)`.
         """
         picture = self._ground.copy()
-        for row, found in enumerate(self.find(embeddings)):
-            for column, i in enumerate(found.tolist(), start=1):
+        for row, nearest in enumerate(self.find(embeddings)):
+            for column, i in enumerate(nearest.tolist(), start=1):
                 hit = self._labels[i] == self._labels[self.queries[row]]
                 cell = _hit(self._tile(i)) if hit else _miss(self._tile(i))
                 y, x = self.place(row, column)
@@ -193,7 +200,7 @@ def _font(size):
 
 def _written(name):
     """A name in at most four short lines, and its font: one sign alone is shown larger."""
-    lines = textwrap.wrap(name, 16, max_lines=4, placeholder="...") or [repr(name)]
+    lines = textwrap.wrap(clean(name), 16, max_lines=4, placeholder="...") or [repr(name)]
     return "\n".join(lines), _font(18 if len(name) < 4 else 11)
 
 

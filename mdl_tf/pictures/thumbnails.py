@@ -6,7 +6,7 @@ import numpy as np
 
 from mdl_tf.images import file as image_file
 
-_MISSING = 224  # grey
+_GREY = 224
 
 
 def small(image_set, i, side=160):
@@ -42,12 +42,24 @@ def tile(image_set, i, side):
     try:
         picture = Image.fromarray(small(image_set, i, side)).convert("RGB")
     except Exception:  # each format has errors of its own, and a picture is not worth a run's end
-        return np.full((side, side, 3), _MISSING, np.uint8)
+        return missing(side)
     scale = side / max(picture.size)
     picture = picture.resize([max(1, round(scale * length)) for length in picture.size])
     square = Image.new("RGB", (side, side), "white")
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return np.asarray(square)
+
+
+def missing(side):
+    """What stands for an image that cannot be read any more: grey.
+
+    Args:
+        side: pixels of the square.
+
+    Returns:
+        uint8 RGB, shape `(side, side, 3)`.
+    """
+    return np.full((side, side, 3), _GREY, np.uint8)
 
 
 def tiles(image_set, indices, side):

@@ -1,20 +1,18 @@
 """What a recipe must be: every figure with its source, and whether somebody has read it there."""
 
-import re
-
 from mdl_tf.config import ConfigError
+from mdl_tf.metrics import table
 
 _NOTES = ("taken", "assumed", "differs", "not run")
 _KINDS = ("separated", "concatenated")
 _ROW = {"method", "backbone", "embedding_dim", "source", "verified"}
-_METRIC = re.compile(r"recall_at_[1-9]\d*|nmi|f1|r_precision|map_at_r")
 
 
-def keys(found, needed, allowed, what):
+def keys(content, needed, allowed, what):
     """Refuse a dict that lacks a key or has one that nobody knows.
 
     Args:
-        found: what should be the dict.
+        content: what should be the dict.
         needed: a set of keys that it must have.
         allowed: a set of keys that it may have.
         what: the name of the dict, for the error.
@@ -22,9 +20,9 @@ def keys(found, needed, allowed, what):
     Raises:
         ConfigError: if it is no dict or has other keys.
     """
-    if not isinstance(found, dict):
-        raise ConfigError(f"{what} must be a JSON object. Received: {found!r}")
-    missing, unknown = needed - set(found), set(found) - needed - allowed
+    if not isinstance(content, dict):
+        raise ConfigError(f"{what} must be a JSON object. Received: {content!r}")
+    missing, unknown = needed - set(content), set(content) - needed - allowed
     if missing or unknown:
         raise ConfigError(
             f"{what} must have the keys {', '.join(sorted(needed))}, and may have "
@@ -75,7 +73,9 @@ def _note(note, what):
 
 
 def _row(row, what):
-    metrics = {key for key in row if _METRIC.fullmatch(key)} if isinstance(row, dict) else set()
+    if not isinstance(row, dict):
+        raise ConfigError(f"{what} must be a JSON object. Received: {row!r}")
+    metrics = {m.key for m in table.find_columns(row) if m.unit == "share"}
     keys(row, _ROW | {"recall_at_1"}, metrics | {"kind"}, what)
     for name in ("method", "backbone", "source"):
         _text(row[name], f"{what}, `{name}`")

@@ -4,7 +4,7 @@ import dataclasses
 import os
 
 from mdl_tf.config import TrainConfig
-from mdl_tf.config.train_config import ONLY_WITH
+from mdl_tf.config.rules import ONLY_WITH
 from mdl_tf.files import STAND_IN
 from mdl_tf.recipes import check
 

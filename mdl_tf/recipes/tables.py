@@ -16,11 +16,13 @@ def columns(lines):
     Returns:
         A string of several lines.
     """
-    found = []
+    columns_of_text = []
     for cells in zip(*lines, strict=True):
         width, right = max(map(len, cells)), any(map(_is_number, cells))
-        found.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*found, strict=True))
+        columns_of_text.append(
+            [cell.rjust(width) if right else cell.ljust(width) for cell in cells]
+        )
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns_of_text, strict=True))
 
 
 def wrapped(text, first="", rest="    "):

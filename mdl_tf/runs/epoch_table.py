@@ -1,9 +1,10 @@
-"""What a training prints at the end of each epoch."""
+"""The line of each epoch that `mdl-tf train` prints."""
 
 import time
 
 import keras
 
+from mdl_tf.metrics import table
 from mdl_tf.progress import duration
 
 
@@ -17,26 +18,21 @@ class EpochTable(keras.callbacks.Callback):
         report: a function that prints a line. Defaults to `print`.
     """
 
-    COLUMNS = (
-        ("loss", "loss"),
-        ("Recall@1", "val_recall_at_1"),
-        ("MAP@R", "val_map_at_r"),
-        ("strict", "val_strict_discrimination"),
-        ("pos. dist.", "val_mean_positive_distance"),
-        ("neg. dist.", "val_mean_negative_distance"),
-    )
-
     def __init__(self, steps_per_epoch, epochs, line, report=print):
         super().__init__()
         self._steps, self._epochs = steps_per_epoch, epochs
         self._line, self._report = line, report
+        metrics = [metric for metric in table.rows() if metric.in_epoch_table]
+        titles = {"loss": "loss", **{f"val_{metric.key}": metric.title for metric in metrics}}
+        # (key of the logs, title, width)
+        self._columns = [(key, text, max(12, len(text) + 2)) for key, text in titles.items()]
         self._first_epoch = self._start = None
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._first_epoch is None:
             self._first_epoch = epoch
-            names = "".join(f"{name:>12}" for name, _ in self.COLUMNS)
-            self._report(f"{'epoch':>7}{names}   time left")
+            titles = "".join(f"{title:>{width}}" for _, title, width in self._columns)
+            self._report(f"{'epoch':>7}{titles}   time left")
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
@@ -51,7 +47,8 @@ class EpochTable(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         values = "".join(
-            f"{logs[key]:12.4f}" if key in logs else f"{'-':>12}" for _, key in self.COLUMNS
+            f"{logs[key]:{width}.4f}" if key in logs else f"{'-':>{width}}"
+            for key, _, width in self._columns
         )
         done = (epoch + 1 - self._first_epoch) * self._steps - 1
         per_step = (time.perf_counter() - self._start) / max(1, done)

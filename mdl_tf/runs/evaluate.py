@@ -2,8 +2,8 @@
 
 from mdl_tf import datasets
 from mdl_tf.config import ConfigError
-from mdl_tf.config.train_config import DATA_DIRS
 from mdl_tf.datasets.image_set import SIDES
+from mdl_tf.datasets.table import DATASETS
 from mdl_tf.embedding import load_model
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs.data import Data
@@ -59,7 +59,7 @@ def evaluate_run(
             progress=line,
         )
         is_own = is_own or (dataset == config.dataset and _has_classes_of(run, collection))
-        split = split or ("test" if is_own or dataset not in DATA_DIRS else "all")
+        split = split or ("test" if is_own or not _is_own_form(dataset) else "all")
         if split == "all":
             image_set = collection.images
         elif split in SIDES:
@@ -101,6 +101,11 @@ def evaluate_run(
         **({"left_out": len(collection.problems)} if collection.problems else {}),
         **measured.metrics,
     }
+
+
+def _is_own_form(dataset):
+    """Whether a data set is a form of a user's own data."""
+    return dataset in DATASETS and DATASETS[dataset].is_own
 
 
 def _has_classes_of(run, collection):

@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from mdl_tf.callbacks.neighbor_board import write_test
+from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.embedding import concatenated, load_model
 from mdl_tf.progress import duration
 from mdl_tf.runs import report as run_report

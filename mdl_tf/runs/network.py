@@ -6,6 +6,7 @@ import inspect
 import keras
 
 from mdl_tf import backbones, optimizers
+from mdl_tf.checks import OPTIMIZERS
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embedding_model
 from mdl_tf.embedding.batch_norm import set_batch_norm
@@ -13,12 +14,6 @@ from mdl_tf.losses import LOSSES
 from mdl_tf.losses.metric_model import MetricModel
 
 RISE = 0.05  # of all steps, in which the rate of the cosine schedule rises
-OPTIMIZERS = {
-    "adam": optimizers.Adam,
-    "adamw": optimizers.AdamW,
-    "rmsprop": optimizers.RMSprop,
-    "sgd": optimizers.SGD,
-}
 
 
 def build_model(config, feature_size=None):
@@ -113,7 +108,7 @@ def resolve(config):
     }
     weight_decay = config.weight_decay
     if weight_decay is None:
-        weight_decay = OPTIMIZERS[config.optimizer]().weight_decay
+        weight_decay = _optimizer_class(config)().weight_decay
     return dataclasses.replace(
         config, loss_args={**defaults, **config.loss_args}, weight_decay=weight_decay
     )
@@ -181,9 +176,13 @@ def build_optimizer(config, *, first_step=0):
     # AdamW has a default of its own, which None is not.
     if config.weight_decay is not None:
         options["weight_decay"] = config.weight_decay
-    return OPTIMIZERS[config.optimizer](
+    return _optimizer_class(config)(
         _rate(config, first_step), learning_rate_factors=config.learning_rate_factors, **options
     )
+
+
+def _optimizer_class(config):
+    return getattr(optimizers, OPTIMIZERS[config.optimizer])
 
 
 def _rate(config, first_step):

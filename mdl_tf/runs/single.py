@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from mdl_tf.callbacks import NeighborBoard
-from mdl_tf.callbacks.neighbor_board import write_test
+from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs import report as run_report

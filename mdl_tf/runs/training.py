@@ -139,7 +139,7 @@ def _measure_validation(config, validation, loss, watch):
     return RetrievalMetrics(
         ordered_stream(validation, config, watch.stream),
         columns.ks(config.dataset),
-        margin=_gap(loss),
+        margin=loss.gap,
         seed=config.own_seed,
     )
 
@@ -173,9 +173,3 @@ def _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, las
             f"No better {monitor_key(config)} in {config.patience} epochs: training ends. The best "
             f"is that of epoch {keep.best_epoch}."
         )
-
-
-def _gap(loss):
-    if loss.name in ("margin_discriminate_loss", "triplet_loss") and loss.distance == "euclidean":
-        return loss.margin
-    return 0.0

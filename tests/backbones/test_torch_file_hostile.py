@@ -1,6 +1,7 @@
 """Hostile files in the form of PyTorch's: each gives plain data or one line, with nothing run or
 written, in little time and memory, and leaves the reader as it was."""
 
+import codecs
 import contextlib
 import io
 import os
@@ -71,8 +72,12 @@ def attempt(tmp_path, monkeypatch):
     """A function that reads a file: the value, or the error in words."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "hostile.pth"
-    path.write_bytes(archive(GOOD, STORAGES))
-    torch_file.read(path)  # what is imported when it is first needed is there from now on
+    # What is imported when it is first needed is there from now on.
+    for codec in ("ascii", "cp437", "latin-1", "utf-8", "raw_unicode_escape", "unicode_escape"):
+        codecs.lookup(codec)
+    for data in (archive(GOOD, STORAGES), stream(GOOD, STORAGES)):
+        path.write_bytes(data)
+        torch_file.read(path)
 
     def read(data):
         path.write_bytes(data)

@@ -12,8 +12,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-from mdl_tf.callbacks import RetrievalMetrics, projector
-from mdl_tf.callbacks.neighbor_board import NeighborBoard, write_test
+from mdl_tf.callbacks import NeighborBoard, RetrievalMetrics, projector
+from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.datasets import ImageSet
 from mdl_tf.losses import MarginDiscriminateLoss
 from mdl_tf.pictures import mosaic, thumbnails

@@ -142,7 +142,10 @@ def test_collapse_shows_as_distances_of_zero_and_recall_of_zero():
         (lambda: RetrievalMetrics(stream(), every=0), "`every` must be an integer, at least 1."),
         (lambda: RetrievalMetrics(stream(), clustering_every=-1), "Received: clustering_every=-1"),
         (lambda: RetrievalMetrics(stream(), ks=(2, 0)), "`ks` must be positive integers, such as"),
-        (lambda: RetrievalMetrics(stream(), margin=-1), "`margin` must be at least 0."),
+        (
+            lambda: RetrievalMetrics(stream(), margin=-1),
+            "`margin` must be a number, at least 0.",
+        ),
         (lambda: RetrievalMetrics(stream().repeat()), "Received: an endless stream"),
         (
             lambda: RetrievalMetrics(IMAGE_SET),

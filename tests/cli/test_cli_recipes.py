@@ -61,7 +61,7 @@ def shown(capsys, name):
 def test_the_flags_that_are_shown_are_its_settings(name, capsys):
     parts = shown(capsys, name)
     args = cli._parser().parse_args(["train", *shlex.split(parts["Settings"])])
-    assert TrainConfig.from_dict(settings.given(args)) == recipes.load(name).config()
+    assert TrainConfig.from_dict(settings.read_flags(args)) == recipes.load(name).config()
     assert all(len(line) <= 100 for line in parts["Settings"].splitlines())
 
 

@@ -6,24 +6,29 @@ import errno
 import hashlib
 import json
 
+import helpers
 import keras
 import numpy as np
 import pytest
 from helpers.runs import policy_as_before  # noqa: F401
 
-from mdl_tf import cli, compare, files, losses
+from mdl_tf import cli, compare, files
 from mdl_tf.compare import Comparison, Entry, Folder, parse, runner, trial
 from mdl_tf.compare import comparison as comparison_module
 from mdl_tf.compare import folder as folder_module
 from mdl_tf.compare.comparison import choose_settings
-from mdl_tf.compare.spaces import SPACES, Choice, Range, changes, draws, space
+from mdl_tf.compare.spaces import changes, draws, space
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.config.setting import setting
-from mdl_tf.config.train_config import LOSSES
+from mdl_tf.losses import LOSSES
+from mdl_tf.losses.space import Choice, Range
 from mdl_tf.runs import phases
 from mdl_tf.runs.data import read_data
 from mdl_tf.runs.measure import Measured
 from mdl_tf.runs.network import build_loss
+
+# Written by version 0.1.0: label, seed, and the first draws at a learning rate of 0.003.
+DRAWS_OF_0_1_0 = json.loads((helpers.GOLDEN / "draws_0_1_0.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +110,11 @@ def test_every_draw_of_every_loss_can_be_trained(loss):
     assert len(drawn) == 16
     for settings in drawn:
         built = build_loss(comparison.run_config(entry, settings, 0), num_classes=10)
-        for name in SPACES[loss]:
+        for name in LOSSES[loss].search_space:
             if name in settings and name not in ("l2_normalize", "proxies", "centers"):
                 assert getattr(built, name, settings[name]) == settings[name]
     searched = {name for settings in drawn[1:] for name in settings}
-    assert searched == {"learning_rate", *SPACES[loss]}
+    assert searched == {"learning_rate", *LOSSES[loss].search_space}
     for name in searched:
         assert len({json.dumps(settings[name]) for settings in drawn[1:]}) > 1, name
 
@@ -135,6 +140,26 @@ def test_all_losses_try_the_same_learning_rates_and_a_longer_search_begins_with_
     assert min(rates[0]) < 2e-4 and max(rates[0]) > 5e-3
     assert draws(Entry("circle"), 1e-3, 9, 5) == draws(Entry("circle"), 1e-3, 16, 5)[:9]
     assert draws(Entry("circle"), 1e-3, 9, 6) != draws(Entry("circle"), 1e-3, 9, 5)
+
+
+@pytest.mark.parametrize(
+    ("label", "seed", "drawn"), DRAWS_OF_0_1_0, ids=[f"{row[0]} {row[1]}" for row in DRAWS_OF_0_1_0]
+)
+def test_draws_stay_those_of_0_1_0(label, seed, drawn):
+    """To the last digit and in the same order, or a comparison that goes on trains them again."""
+    settings = draws(parse(label)[0], 3e-3, len(drawn), seed)
+    assert [list(one.items()) for one in settings] == [[tuple(s) for s in one] for one in drawn]
+
+
+def test_every_loss_has_stored_draws():
+    assert {label for label, _, _ in DRAWS_OF_0_1_0} >= set(LOSSES)
+
+
+def test_a_space_larger_than_the_sequence_is_refused(monkeypatch):
+    spaces = {f"setting {i}": Range(0, 1) for i in range(8)}
+    monkeypatch.setattr(LOSSES["circle"], "search_space", spaces)
+    with pytest.raises(ValueError, match="at most 7 settings. Received: 8 of circle"):
+        draws(Entry("circle"), 1e-3, 2, 0)
 
 
 def test_a_held_learning_rate_is_that_of_every_draw():
@@ -734,7 +759,3 @@ def test_the_command(features, tmp_path, capsys):
         "This folder has had more: margin_discriminate:form=hinge, 2 settings each. It is kept, "
         "but not in this report."
     ) in capsys.readouterr().out
-
-
-def test_the_spaces_are_those_of_all_losses():
-    assert list(SPACES) == list(LOSSES) == list(losses.LOSSES)

@@ -10,10 +10,11 @@ import pytest
 from scipy import stats
 
 from mdl_tf.compare import report
-from mdl_tf.compare.report import figures, measured, searches, statistics
-from mdl_tf.compare.report.outcome import outcome
+from mdl_tf.compare.report import figures, goal, searches, statistics
+from mdl_tf.compare.report.outcome import describe_outcome
+from mdl_tf.compare.report.results_table import show_results
 from mdl_tf.compare.results import Results
-from mdl_tf.config.train_config import LOSSES
+from mdl_tf.losses import LOSSES
 
 CONFIG = {
     **{"dataset": "cars196", "data_dir": None, "backbone": "resnet50", "weights": "imagenet"},
@@ -174,7 +175,7 @@ def written(found, folder):
 
 
 def lead(found):
-    return " ".join(outcome(found))
+    return " ".join(describe_outcome(found))
 
 
 # Intervals
@@ -197,7 +198,7 @@ def test_one_value_has_no_interval_and_none_has_no_mean():
 
 
 def test_differences_are_paired_by_seed():
-    # Seeds are 0.1 apart, the losses 0.01: only pairs tell them apart.
+    # Seeds are 0.1 apart, the losses 0.01: only pairs show that.
     values = {"a": [0.31, 0.412, 0.51, 0.609], "b": [0.30, 0.40, 0.50, 0.60]}
     found = results(values)
     apart = statistics.difference(found, "a", "b", "map_at_r")
@@ -225,7 +226,7 @@ def test_only_seeds_in_common_are_compared():
         ([-0.011, -0.01, -0.009], "worse"),
         ([0.03, -0.02, 0.01], "inside the noise"),
         ([-0.03, 0.02, -0.01], "inside the noise"),
-        ([0.1], "cannot be told"),
+        ([0.1], "unknown"),
         ([0.0, 0.0], "exactly equal"),
         # Equal but for the last bits.
         ([0.3 - 0.1, 0.4 - 0.2], "better"),
@@ -238,7 +239,7 @@ def test_verdicts(values, verdict):
 
 def test_who_is_the_reference():
     def of(*labels):
-        return statistics.reference(results({label: [0.5] for label in labels}))
+        return statistics.find_reference(results({label: [0.5] for label in labels}))
 
     assert of("triplet", "margin_discriminate:form=hinge", "margin_discriminate") == (
         "margin_discriminate"
@@ -293,7 +294,7 @@ def test_one_slow_run_does_not_slow_a_loss():
     ],
 )
 def test_when_a_curve_reaches_a_value(values, target, epoch):
-    assert statistics.first_epoch(values, target) == (epoch and pytest.approx(epoch))
+    assert goal.find_epoch(values, target) == (epoch and pytest.approx(epoch))
 
 
 def test_steps_to_the_best_of_triplet():
@@ -307,27 +308,27 @@ def test_steps_to_the_best_of_triplet():
             "triplet": [[0.9, 0.9, 0.9]] * 3,
         }
     )
-    goal = statistics.goal(found)
-    assert goal == "triplet:mining=hard"
+    best = goal.find_goal(found)
+    assert best == "triplet:mining=hard"
     # After 1.5, 1.5 and 1 epochs of 50 steps of 0.05 seconds.
-    assert statistics.reached(found, "fast", goal) == (75, pytest.approx(3.75), 3, 3)
-    assert statistics.reached(found, "halfway", goal) == (125, pytest.approx(6.25), 1, 3)
-    assert statistics.reached(found, "never", goal) == (None, None, 0, 3)
-    assert statistics.reached(found, goal, goal)[0] == 100
-    assert statistics.goal(results({"margin": []})) is None
+    assert goal.measure_time_to_goal(found, "fast", best) == (75, pytest.approx(3.75), 3, 3)
+    assert goal.measure_time_to_goal(found, "halfway", best) == (125, pytest.approx(6.25), 1, 3)
+    assert goal.measure_time_to_goal(found, "never", best) == (None, None, 0, 3)
+    assert goal.measure_time_to_goal(found, best, best)[0] == 100
+    assert goal.find_goal(results({"margin": []})) is None
 
 
 def test_goals_of_seeds_that_triplet_has_not_are_none():
     found = curves({"triplet": [[0.2]], "a": [[0.3], [0.4]]})
-    assert statistics.reached(found, "a", "triplet").seeds == 1
+    assert goal.measure_time_to_goal(found, "a", "triplet").seeds == 1
     found = results({"triplet": [None, 0.5], "a": [0.5]})
-    assert statistics.reached(found, "a", "triplet") is None
+    assert goal.measure_time_to_goal(found, "a", "triplet") is None
 
 
 # The outcome
 
 
-def test_the_best_is_told_apart_or_not():
+def test_the_best_is_ahead_or_inside_the_noise():
     found = results(
         {
             "margin_discriminate": [0.50, 0.60, 0.70],
@@ -335,10 +336,10 @@ def test_the_best_is_told_apart_or_not():
             "circle": [0.49, 0.61, 0.69],
         }
     )
-    assert outcome(found) == [
+    assert describe_outcome(found) == [
         "On 98 classes that were never trained on, margin_discriminate has the best mean MAP@R of "
         "3 losses: 0.600 ± 0.248 over 3 seeds. Its lead over circle is inside the noise of the "
-        "seeds: it cannot be told apart from it. triplet is worse by more than the noise. "
+        "seeds: it may be as good. triplet is worse by more than the noise. "
         "The reference is margin_discriminate itself."
     ]
 
@@ -347,7 +348,7 @@ def test_where_the_reference_stands():
     found = results({"margin_discriminate": [0.4, 0.502], "triplet": [0.6, 0.7]})
     assert lead(found).endswith(
         "It is ahead of the other by more than the noise of the seeds. margin_discriminate, the "
-        "reference, is at place 2 of 2 with 0.451 ± 0.648; seed by seed its difference to triplet "
+        "reference, is in place 2 of 2 with 0.451 ± 0.648; seed by seed its difference to triplet "
         "is −0.199 ± 0.013, more than the noise."
     )
     found = results({"margin_discriminate": [0.4, 0.7], "triplet": [0.5, 0.61]})
@@ -358,23 +359,23 @@ def test_where_the_reference_stands():
 def test_what_was_not_trained_may_be_ahead():
     ahead = "No loss is ahead of what was not trained on these classes: "
     found = results({"triplet": [0.1, 0.2], "n_pairs": [0.05, 0.06]})
-    assert ahead not in " ".join(outcome(found))
+    assert ahead not in " ".join(describe_outcome(found))
     one = {**found.raw, "map_at_r": 0.4}
-    assert outcome(found._replace(raw=one))[1] == (
-        f"{ahead}raw pixels (0.400). Training has not paid yet: it may be too short, or begin from "
-        "poor weights."
+    assert describe_outcome(found._replace(raw=one))[1] == (
+        f"{ahead}raw pixels (0.400). Training has not paid off yet: it may be too short, or start "
+        "from poor weights."
     )
     found = found._replace(raw=one, untrained={seed: one for seed in found.untrained})
-    assert "raw pixels (0.400) and untrained network (0.400" in outcome(found)[1]
+    assert "raw pixels (0.400) and untrained network (0.400" in describe_outcome(found)[1]
 
 
 def test_one_seed_tells_nothing(tmp_path):
     found = results({"margin_discriminate": [0.4], "triplet": [0.6]})
-    assert "One seed: no interval, nothing can be told apart" in lead(found)
+    assert "One seed gives no interval: another seed may turn the order around." in lead(found)
     assert "noise of the seeds" not in lead(found)
     page, _, _ = written(found, tmp_path)
-    assert page.table("loss", "MAP@R", "verdict")[0][:3] == ["triplet", "+0.200", "cannot be told"]
-    assert "With one seed in common there is no interval" in page.text
+    assert page.table("loss", "MAP@R", "verdict")[0][:3] == ["triplet", "+0.200", "unknown"]
+    assert "One seed in common gives no interval, so no difference can be judged." in page.text
     assert page.table("loss", "MAP@R", "Recall@1")[0][:3] == ["triplet", "0.600", "0.840"]
     assert "±" not in str(page.table("loss", "MAP@R", "Recall@1"))
 
@@ -382,10 +383,10 @@ def test_one_seed_tells_nothing(tmp_path):
 def test_few_seeds_in_common_tell_little():
     # One seed of each is done so far.
     found = results({"triplet": [0.5, None], "circle": [0.6, None]}, seeds=(1, 2))
-    assert "One seed: no interval" in lead(found) and "provisional" in lead(found)
+    assert "One seed gives no interval" in lead(found) and "provisional" in lead(found)
     values = {"a": [0.6, 0.7, None], "b": [0.5, 0.69, None], "c": [None, 0.52, 0.51]}
     text = lead(results(values | {"d": [None, None, 0.4]}))
-    assert "It has too few seeds in common with c and d to be told apart." in text
+    assert "It has too few seeds in common with c and d for a comparison." in text
     assert "Its lead over b is inside the noise" in text
     values["b"] = [0.5, 0.601, None]
     assert "It is ahead of b by more than the noise of the seeds." in lead(results(values))
@@ -397,7 +398,7 @@ def test_a_mean_over_fewer_seeds_is_not_called_best():
     found = results({"triplet": [0.4, 0.5], "lucky": [0.9, None]})
     assert "triplet has a mean MAP@R" in lead(found)
     assert "Not ranked here, since a seed or more is missing: lucky." in lead(found)
-    assert "Final runs are missing of: lucky (1 of 2 seeds)." in lead(found)
+    assert "Final runs are missing for: lucky (1 of 2 seeds)." in lead(found)
 
 
 # Whatever is there
@@ -409,6 +410,8 @@ def test_nothing_is_done_yet(tmp_path, data):
     page, text, rows = written(found, tmp_path)
     assert rows == [] and "No loss has been measured on the test classes yet." in page.text
     assert "The search goes on for: a (0 of 4 draws) and b (0 of 4 draws)." in text
+    uncounted = "Data set cars196; its classes have not been counted yet."
+    assert (uncounted in page.text) == (not data)
 
 
 def test_the_search_alone(tmp_path):
@@ -418,8 +421,8 @@ def test_the_search_alone(tmp_path):
     found = results({"a": [], "b": []}, search=4, trials=tuple(searched))
     page, _, rows = written(found, tmp_path)
     assert len(rows) == 8 and "map_at_r" not in rows[0]
-    assert "Final runs are missing of: a (0 of 1 seeds)." in page.text
-    assert "Every run of the search failed, so nothing could be chosen, of: b." in page.text
+    assert "Final runs are missing for: a (0 of 1 seeds)." in page.text
+    assert "Every run of the search failed, so no settings could be chosen, for: b." in page.text
     # What is known of the test is shown.
     assert page.table("", "Recall@1")[0][0] == "raw pixels"
     searches = page.table("loss", "draws")
@@ -433,7 +436,7 @@ def test_half_of_it(tmp_path):
         part = found._replace(trials=found.trials[:keep], untrained={})
         page, _, rows = written(part, tmp_path)
         assert len(rows) == keep and "Unfinished." in page.text
-    assert "Unfinished" not in " ".join(outcome(found))
+    assert "Unfinished" not in " ".join(describe_outcome(found))
 
 
 def test_the_reference_is_missing(tmp_path):
@@ -459,7 +462,7 @@ def test_failed_runs(tmp_path):
     broken = trial("triplet", "final", 2, failed="The loss is\nnot a number. " + 99 * "Sorry. ")
     found = found._replace(trials=(*found.trials, broken))
     page, _, rows = written(found, tmp_path)
-    assert "Final runs failed of: triplet (1 of 2 seeds)." in page.text
+    assert "Final runs failed for: triplet (1 of 2 seeds)." in page.text
     why = page.table("loss", "phase")[0]
     assert why[:3] == ["triplet", "final", "seed 2"]
     assert why[3].startswith("The loss is not a number. Sorry.") and len(why[3]) <= 400
@@ -521,31 +524,31 @@ def searched(rates, picked, **more):
 
 
 @pytest.mark.parametrize(
-    ("picked", "at_rim"), [(0, True), (1, True), (2, False), (4, False), (5, True), (6, True)]
+    ("picked", "at_edge"), [(0, True), (1, True), (2, False), (4, False), (5, True), (6, True)]
 )
-def test_a_chosen_number_at_the_rim(picked, at_rim):
+def test_a_chosen_number_at_the_edge(picked, at_edge):
     found = searched([1, 2, 3, 4, 5, 6, 7], picked)
-    assert searches.at_the_rim(found, "a") == ["learning_rate"] * at_rim
+    assert searches.find_edges(found, "a") == (["learning_rate"] if at_edge else [])
     # In whatever order they were drawn.
     found = searched([7, 6, 5, 4, 3, 2, 1], picked)
-    assert searches.at_the_rim(found, "a") == ["learning_rate"] * at_rim
+    assert searches.find_edges(found, "a") == (["learning_rate"] if at_edge else [])
 
 
-def test_what_has_no_rim():
-    assert searches.at_the_rim(searched([1, 2, 3, 4], 0), "a") == []
-    assert searches.at_the_rim(searched([3, 3, 3, 3, 3, 5], 0), "a") == []
+def test_what_has_no_edge():
+    assert searches.find_edges(searched([1, 2, 3, 4], 0), "a") == []
+    assert searches.find_edges(searched([3, 3, 3, 3, 3, 5], 0), "a") == []
     found = searched([1, 2, 3, 4, 5], 2, mining="hard", learn_beta=True)
     for other, mining in ((0, "semi_hard"), (1, "all"), (3, "semi_hard"), (4, "semi_hard")):
         found.trials[other]["settings"] |= {"mining": mining, "learn_beta": False}
-    assert searches.at_the_rim(found, "a") == []
+    assert searches.find_edges(found, "a") == []
 
 
 def test_the_earliest_of_equal_draws_and_what_the_final_runs_had():
     found = searched([1, 2, 3], 9)
-    assert searches.best(found, "a")["number"] == 0
+    assert searches.find_best_draw(found, "a")["number"] == 0
     final = trial("a", "final", 1, settings={"learning_rate": 2})
     found = found._replace(trials=(*found.trials, final))
-    assert searches.chosen(found, "a") == {"learning_rate": 2}
+    assert searches.find_settings(found, "a") == {"learning_rate": 2}
 
 
 # Texts from outside
@@ -575,7 +578,7 @@ def test_no_text_from_outside_becomes_markup(tmp_path):
     page, text, rows = written(found, tmp_path)
     assert not {"script", "b", "i", "u"} & set(page.tags)
     assert "<script>alert(1)</script>" in page.text and "<u>: 12 losses on tfds:<b>|" in page.text
-    assert "half \ufffd" in page.text and "\ufffd[31m" in page.text
+    assert "half \\ud83d" in page.text and "\\x1b[31m" in page.text
     # Every row of a Markdown table has the cells of its heading.
     for block in text.split("\n\n"):
         if block.startswith("| "):
@@ -619,7 +622,7 @@ def test_the_page_needs_nothing_else(tmp_path):
 
 
 def test_all_losses(tmp_path):
-    labels = (*LOSSES[:-1], "triplet:mining=hard")
+    labels = (*list(LOSSES)[:-1], "triplet:mining=hard")
     found = realistic(labels)
     page, text, rows = written(found, tmp_path)
     ranked = statistics.ranking(found)
@@ -683,7 +686,7 @@ def test_panels_have_the_same_axes_and_one_strong_line():
     found = realistic(["margin_discriminate", "triplet", "circle"], seeds=2, search=2)
     drawn = {label: statistics.curve(found, label) for label in found.labels}
     panels = [
-        figures.convergence(drawn, label, "margin_discriminate", seconds)
+        figures.draw_convergence(drawn, label, "margin_discriminate", seconds)
         for label in drawn
         for seconds in (False, True)
     ]
@@ -698,7 +701,7 @@ def test_panels_have_the_same_axes_and_one_strong_line():
 
 def test_the_best_stands_at_the_top_and_the_reference_in_its_own_colour():
     found = results({"a": [0.3, 0.4], "margin_discriminate": [0.4, 0.5], "b": [0.5, 0.6]})
-    picture = measured.on_the_test(found).blocks[-1].pictures[0]
+    picture = show_results(found).blocks[-1].pictures[0]
     (axes,) = picture.figure.axes
     rows = ["b", "margin_discriminate", "a", "raw pixels", "untrained network"]
     assert [text.get_text() for text in axes.texts] == rows
@@ -713,7 +716,7 @@ def test_dots_stand_in_order_with_their_intervals():
         ("a", statistics.interval([0.4, 0.5]), [0.4, 0.5], figures.THIS),
         ("b", statistics.interval([0.3]), [0.3], figures.THIS),
     ]
-    (axes,) = figures.dots(rows, "MAP@R").axes
+    (axes,) = figures.draw_dots(rows, "MAP@R").axes
     assert [text.get_text() for text in axes.texts] == ["a", "b"]
     low, high = axes.get_ylim()
     assert low > 1 > 0 > high  # the first row is at the top

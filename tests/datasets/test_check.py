@@ -1,8 +1,10 @@
 """Broken input: found before training, listed in one message, left out on request, counted."""
 
 import dataclasses
+import ntpath
 import os
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from helpers.images import BROKEN
 from PIL import Image
 
 from mdl_tf import datasets
-from mdl_tf.datasets import CorruptImagesError, ImageSet, check
+from mdl_tf.datasets import CorruptImagesError, ImageSet, check, usable
 from mdl_tf.datasets.image_set import Collection, first_for_training
 from mdl_tf.datasets.own import folder
 from mdl_tf.images import file as image_file
@@ -194,7 +196,7 @@ def test_boxes_outside_of_their_image(tmp_path):
 
 
 def test_a_very_long_list_is_cut(monkeypatch):
-    monkeypatch.setattr(sys.modules["mdl_tf.datasets.check"], "SHOWN", 3)
+    monkeypatch.setattr(sys.modules["mdl_tf.datasets.usable"], "SHOWN", 3)
     error = CorruptImagesError([datasets.Problem(f"{i}.jpg", "is empty") for i in range(9)], 10)
     assert str(error).splitlines()[1:] == [
         *(f"  {i}.jpg: is empty" for i in range(3)),
@@ -253,3 +255,11 @@ def test_unknown_choice():
     assert str(raised.value) == (
         "`on_corrupt` must be one of ('error', 'skip'). Received: on_corrupt='ignore'"
     )
+
+
+def test_files_over_two_drives_have_a_memory_too(monkeypatch):
+    """As on Windows, where two drives have no path in common."""
+    monkeypatch.setattr(usable, "os", types.SimpleNamespace(path=ntpath))
+    one, two = usable._name([r"C:\a\1.jpg", r"D:\b\2.jpg"]), usable._name([r"C:\a\1.jpg"])
+    assert one != two
+    assert one == usable._name([r"D:\b\3.jpg", r"C:\a\2.jpg"]), "a new file finds what is known"

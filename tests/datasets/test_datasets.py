@@ -198,7 +198,7 @@ def test_split_draws_validation_by_seed_and_keeps_ids_contiguous():
     [
         (6, 3, 0.1, "of which 1 would be for training, 2 for validation, 3 for the test"),
         (3, 2, 0, "2 would be for training, 0 for validation, 1 for the test"),
-        (10, 5, 1.0, "`validation` must be a share of the training classes"),
+        (10, 5, 1.0, "`validation` must be a number, at least 0 and below 1"),
         (10, 5, -0.1, "Received: validation=-0.1"),
     ],
 )

@@ -14,11 +14,12 @@ from helpers.runs import SMALL
 
 from mdl_tf import cli, doctor
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.config.train_config import LOSSES
+from mdl_tf.datasets import ImageSet
 from mdl_tf.doctor import batch, examine, labels, pictures, spread, training
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.doctor.finding import Finding, as_text, level, worst
 from mdl_tf.doctor.suspects import find_suspects, two_clumps
+from mdl_tf.losses import LOSSES
 from mdl_tf.runs import Run, train
 from mdl_tf.runs.network import build_model
 
@@ -99,7 +100,7 @@ def test_collapse_to_a_point_to_a_line_and_none():
     line = np.zeros((200, 64))
     angles = np.linspace(0, 1, 200)
     line[:, 0], line[:, 1] = np.cos(angles), np.sin(angles)
-    found = spread.collapse(point, classes, "validation", ADVICE, 900)
+    found = spread.check_collapse(point, classes, "validation", ADVICE, 900)
     assert (found.level, found.numbers["dimensions"]) == ("wrong", 64)
     assert found.said == (
         "The network has collapsed: it maps the validation classes almost to one point. Mean "
@@ -114,10 +115,10 @@ def test_collapse_to_a_point_to_a_line_and_none():
         "'{\"sharpness\": 5}'",
         "More classes in a batch: --classes-per-batch 64",
     )
-    found = spread.collapse(line, classes, "training", ADVICE, 900)
+    found = spread.check_collapse(line, classes, "training", ADVICE, 900)
     assert found.level == "wrong" and "training classes almost to one line." in found.said
     assert found.numbers["mean_distance"] > 0.3
-    assert spread.collapse(unit(noise), classes, "validation", ADVICE, 900).level == "ok"
+    assert spread.check_collapse(unit(noise), classes, "validation", ADVICE, 900).level == "ok"
 
 
 def test_two_classes_need_not_spread_over_many_directions():
@@ -126,7 +127,7 @@ def test_two_classes_need_not_spread_over_many_directions():
     classes = np.repeat([0, 1], 20)
     points = unit(centres[classes] + 0.002 * rng.normal(size=(40, 64)))
     assert spread.effective_rank(points) < 6.4
-    assert spread.collapse(points, classes, "validation", ADVICE, 5).level == "ok"
+    assert spread.check_collapse(points, classes, "validation", ADVICE, 5).level == "ok"
 
 
 # The history
@@ -160,20 +161,20 @@ def test_a_classifier_that_knows_nothing():
 
 
 def test_a_stuck_loss():
-    found = training.stuck(rows([0.54, 0.51, 0.5]), 0.496, ADVICE, 900)
+    found = training.check_stuck(rows([0.54, 0.51, 0.5]), 0.496, ADVICE, 900)
     assert found.level == "wrong"
     assert found.said == (
         "The loss is stuck where a network has it that maps all images to one point, 0.496: 0.54 "
         "in the first epoch, 0.5 in the last (101% of it)."
     )
     assert found.rule == "look from 95%, wrong from 98% after 3 epochs."
-    assert training.stuck(rows([0.54, 0.5]), 0.496, ADVICE, 900).level == "look"
-    assert training.stuck(rows([0.54, 0.5, 0.48]), 0.496, ADVICE, 900).level == "look"
+    assert training.check_stuck(rows([0.54, 0.5]), 0.496, ADVICE, 900).level == "look"
+    assert training.check_stuck(rows([0.54, 0.5, 0.48]), 0.496, ADVICE, 900).level == "look"
 
 
 def test_a_loss_that_falls_is_not_stuck():
-    assert training.stuck(rows([0.49, 0.45, 0.3]), 0.496, ADVICE, 900).level == "ok"
-    found = training.stuck(rows([0.4, 0.5]), 0.0, ADVICE, 900)
+    assert training.check_stuck(rows([0.49, 0.45, 0.3]), 0.496, ADVICE, 900).level == "ok"
+    found = training.check_stuck(rows([0.4, 0.5]), 0.0, ADVICE, 900)
     assert found.level == "ok"
     assert found.said == (
         "The loss went from 0.4 to 0.5. A collapsed network has 0 with it, so that its value alone "
@@ -194,12 +195,12 @@ def test_a_loss_that_falls_is_not_stuck():
     ],
 )
 def test_the_direction_of_the_loss(losses, expected):
-    assert training.direction(rows(losses), ADVICE).level == expected
+    assert training.check_direction(rows(losses), ADVICE).level == expected
 
 
 def test_what_is_said_of_a_loss():
     def said(losses):
-        return training.direction(rows(losses), ADVICE).said
+        return training.check_direction(rows(losses), ADVICE).said
 
     assert said([1.0, 0.5, 0.8]) == (
         "The loss went from 1 to 0.8 in 3 epochs, after 0.5 in epoch 2: it rises."
@@ -208,11 +209,11 @@ def test_what_is_said_of_a_loss():
     assert said([1.0, math.inf, 1.0]) == "The loss is no number from epoch 2 on."
 
 
-def test_learned_by_heart():
-    found = training.by_heart(rows([1, 0.5, 0.1], [0.5, 0.7, 0.5]), 1000, ADVICE)
+def test_overfitting():
+    found = training.check_overfitting(rows([1, 0.5, 0.1], [0.5, 0.7, 0.5]), 1000, ADVICE)
     assert found.level == "wrong"
     assert found.said == (
-        "It learns by heart: Recall@1 of the validation classes fell from 0.700 (epoch 2) to 0.500 "
+        "It overfits: Recall@1 of the validation classes fell from 0.700 (epoch 2) to 0.500 "
         "while the loss went on falling."
     )
     assert found.advice == (
@@ -220,8 +221,8 @@ def test_learned_by_heart():
         "Weight decay: --weight-decay 0.0001",
         "End when it gets no better: --patience 3",
     )
-    found = training.by_heart(rows([1, 0.5, 0.1], [0.5, 0.7, 0.65]), 1000, ADVICE)
-    assert found.level == "look" and found.said.startswith("It begins to learn by heart: ")
+    found = training.check_overfitting(rows([1, 0.5, 0.1], [0.5, 0.7, 0.65]), 1000, ADVICE)
+    assert found.level == "look" and found.said.startswith("It begins to overfit: ")
 
 
 @pytest.mark.parametrize(
@@ -234,29 +235,29 @@ def test_learned_by_heart():
         ([1, 0.5, 0.9], [0.5, 0.7, 0.5], 1000),
     ],
 )
-def test_not_learned_by_heart(losses, recalls, images):
-    assert training.by_heart(rows(losses, recalls), images, ADVICE).level == "ok"
+def test_no_overfitting(losses, recalls, images):
+    assert training.check_overfitting(rows(losses, recalls), images, ADVICE).level == "ok"
 
 
-def test_without_validation_nothing_is_said_about_learning_by_heart():
-    assert training.by_heart(rows([1, 0.5]), 0, ADVICE) is None
+def test_without_validation_nothing_is_said_about_overfitting():
+    assert training.check_overfitting(rows([1, 0.5]), 0, ADVICE) is None
 
 
 def test_a_run_that_did_not_come_to_its_end():
-    found = training.finished(rows([1, 0.5]), 4, False, 1000, ADVICE, "runs/x")
+    found = training.check_finished(rows([1, 0.5]), 4, False, 1000, ADVICE, "runs/x")
     assert found.level == "look"
     assert found.said == (
         "The run has 2 of its 4 epochs: it goes on, was interrupted, or its loss was no number in "
         "the next one (`mdl-tf train` says so)."
     )
     assert found.advice[0] == "Go on: mdl-tf train --resume runs/x"
-    patient = training.finished(rows([1, 0.5]), 4, True, 1000, ADVICE, "runs/x")
+    patient = training.check_finished(rows([1, 0.5]), 4, True, 1000, ADVICE, "runs/x")
     assert (patient.level, patient.said) == ("ok", "The run ended after 2 of 4 epochs.")
 
 
 def test_a_run_that_was_still_getting_better():
     history = rows([4, 3, 2, 1], [0.1, 0.2, 0.3, 0.5])
-    found = training.finished(history, 4, False, 1000, ADVICE, "runs/x")
+    found = training.check_finished(history, 4, False, 1000, ADVICE, "runs/x")
     assert found.level == "look"
     assert found.said == (
         "The run ended after 4 of 4 epochs, and Recall@1 of the validation classes was still "
@@ -266,7 +267,7 @@ def test_a_run_that_was_still_getting_better():
     step = Advice(dataclasses.replace(CONFIG, schedule="step"), {})
     assert step.longer("runs/x") == ["Go on: mdl-tf train --resume runs/x --epochs 8"]
     history[-1]["val_recall_at_1"] = 0.32
-    assert training.finished(history, 4, False, 1000, ADVICE, "runs/x").level == "ok"
+    assert training.check_finished(history, 4, False, 1000, ADVICE, "runs/x").level == "ok"
 
 
 # The batches
@@ -279,7 +280,7 @@ def config(**settings):
 def test_one_positive_is_few_but_for_losses_made_for_it():
     def found(k, loss="margin_discriminate", sizes=(4, 9)):
         run_config = config(images_per_class=k, loss=loss)
-        return batch.positives(run_config, np.array(sizes), Advice(run_config, {}))
+        return batch.check_positives(run_config, np.array(sizes), Advice(run_config, {}))
 
     assert found(2)[:3] == (
         "positives",
@@ -298,7 +299,9 @@ def test_one_positive_is_few_but_for_losses_made_for_it():
 
 @pytest.mark.parametrize(("p", "expected"), [(2, "wrong"), (3, "look"), (7, "look"), (8, "ok")])
 def test_classes_of_a_batch(p, expected):
-    found = batch.classes(config(classes_per_batch=p), 9, Advice(config(classes_per_batch=p), {}))
+    found = batch.check_classes(
+        config(classes_per_batch=p), 9, Advice(config(classes_per_batch=p), {})
+    )
     assert found.level == expected
     assert found.said == (
         f"A batch has {p} of the 9 training classes, so that each image has {4 * (p - 1)} "
@@ -309,7 +312,7 @@ def test_classes_of_a_batch(p, expected):
 
 def test_no_more_classes_than_there_are():
     few = config(classes_per_batch=3)
-    found = batch.classes(few, 3, Advice(few, {}))
+    found = batch.check_classes(few, 3, Advice(few, {}))
     assert found.advice == (
         "There are no more classes to train on: other images, or data, are needed",
     )
@@ -317,23 +320,23 @@ def test_no_more_classes_than_there_are():
 
 def test_short_classes():
     sizes = np.array([2, 4, 9, 9])
-    found = batch.short_classes(config(short_classes="repeat"), sizes)
+    found = batch.check_short_classes(config(short_classes="repeat"), sizes)
     assert (found.level, found.numbers) == ("look", {"short_classes": 1, "share": 2 / 16})
     assert found.said == (
         "1 of 4 training classes have fewer than 4 images and fill 12% of the batches with copies "
         "of images."
     )
-    found = batch.short_classes(config(short_classes="drop"), sizes)
+    found = batch.check_short_classes(config(short_classes="drop"), sizes)
     assert (found.level, found.numbers["share"]) == ("ok", 2 / 24)
     assert found.said == (
         "1 of 4 training classes have fewer than 4 images and are left out, 8% of the images."
     )
-    assert batch.short_classes(CONFIG, np.array([4, 5])).level == "ok"
+    assert batch.check_short_classes(CONFIG, np.array([4, 5])).level == "ok"
 
 
 def test_unequal_classes():
     sizes, names = np.array([10, 10, 10, 80]), ["a", "b", "c", "other"]
-    found = batch.unequal(config(classes_per_batch=2), sizes, names)
+    found = batch.check_unequal(config(classes_per_batch=2), sizes, names)
     assert found.level == "look"
     # 40 batches of 2 x 4 over 4 classes: 80 images of each.
     assert found.said == (
@@ -341,7 +344,7 @@ def test_unequal_classes():
         "class equally often: in the whole run an image of it is used 1.0 times, one of a middle "
         "class 8.0 times."
     )
-    assert batch.unequal(CONFIG, np.array([10, 30]), names).level == "ok"
+    assert batch.check_unequal(CONFIG, np.array([10, 30]), names).level == "ok"
 
 
 # Labels
@@ -364,7 +367,7 @@ def test_exchanged_labels_are_the_surest_suspects():
     assert set(found.order[:8].tolist()) == set(exchanged.tolist())
     assert 7 <= found.counted <= 8
     np.testing.assert_array_equal(found.looks_like[exchanged], truth[exchanged])
-    said = labels.images(found)
+    said = labels.check_images(found)
     assert said.level == "wrong"
     assert said.said == (
         f"{found.counted} of 168 images ({found.counted / 168:.1%}) lie so far inside another "
@@ -378,8 +381,8 @@ def test_right_labels_are_no_suspects():
     embeddings, ids, _ = clouds()
     found = find_suspects(embeddings, ids)
     assert found.counted == 0 and found.right == {"all": 1}
-    assert labels.images(found).level == "ok"
-    said = labels.classes(found, [f"c{c}" for c in range(12)])
+    assert labels.check_images(found).level == "ok"
+    said = labels.check_classes(found, [f"c{c}" for c in range(12)])
     a, b, apart = found.pairs[0]
     assert (said.level, said.said) == (
         "ok",
@@ -392,14 +395,14 @@ def test_hard_classes_with_right_labels_are_few_suspects():
     embeddings, ids, _ = clouds(classes=30, spread=1.2)
     found = find_suspects(embeddings, ids)
     assert 0.5 < found.right["all"] < 0.95
-    assert labels.images(found).level != "wrong"
+    assert labels.check_images(found).level != "wrong"
 
 
 def test_a_network_that_tells_nothing_judges_no_labels():
     rng = np.random.default_rng(0)
     found = find_suspects(unit(rng.normal(size=(120, 8))), np.repeat(np.arange(12), 10))
     assert not found.judges
-    said = labels.images(found)
+    said = labels.check_images(found)
     assert (said.level, said.said) == (
         "look",
         f"Only {found.right['all']:.0%} of the images are nearest to the mean of their own class: "
@@ -416,7 +419,7 @@ def test_only_the_side_that_the_network_knows_is_judged():
     np.testing.assert_array_equal(found.judged, ~last)
     assert found._replace(sure=np.ones(len(ids))).counted == 112
     assert not last[found.order].any() and found.scattered == found.one_class == []
-    assert labels.images(found).said == (
+    assert labels.check_images(found).said == (
         "0 of 112 images (0.0%) lie so far inside another class that their labels look wrong; "
         f"100% of the training images and {found.right['validation']:.0%} of the validation images "
         "are nearest to the mean of their own class. Labels of the validation images are not "
@@ -461,7 +464,7 @@ def test_one_class_under_two_names_and_two_under_one():
     assert [pair[:2] for pair in found.one_class] == [(3, 7)]
     assert 0.3 < found.one_class[0][2] < 3
     assert found.two_classes == [6]
-    said = labels.classes(found, [f"c{c}" for c in range(12)])
+    said = labels.check_classes(found, [f"c{c}" for c in range(12)])
     assert (said.level, len(said.advice)) == ("look", 2)
     assert said.said == (
         f"1 pair of classes may be one under two names: c3 and c7 ({found.pairs[0][2]:.1f}); "
@@ -491,7 +494,7 @@ def test_a_class_that_is_a_remainder_is_scattered():
     embeddings[ids == 0] = unit(embeddings[others] + 0.01)
     found = find_suspects(embeddings, ids)
     assert found.scattered == [0]
-    assert "1 class scattered among others" in labels.classes(found, ["x"] * 12).said
+    assert "1 class scattered among others" in labels.check_classes(found, ["x"] * 12).said
 
 
 # What to do
@@ -513,9 +516,9 @@ def test_every_flag_of_the_advice_is_one_of_train():
             *(f() for f in (advice.lower_rate, advice.other_rate, advice.softer, advice.clip)),
             *(f() for f in (advice.pooling, advice.pretrained)),
             advice.more_images(2),
-            *(advice.longer("runs/x"), advice.more_classes(9), advice.against_learning_by_heart()),
+            *(advice.longer("runs/x"), advice.more_classes(9), advice.against_overfitting()),
         ]
-        found += [batch.short_classes(run_config, np.array([2, 9])).advice]
+        found += [batch.check_short_classes(run_config, np.array([2, 9])).advice]
         text = " ".join(" ".join(part) for part in found)
         seen |= set(re.findall(r"--[a-z-]+", text))
         for arguments in re.findall(r"--loss-args '([^']*)'", text):
@@ -528,7 +531,7 @@ def test_every_flag_of_the_advice_is_one_of_train():
 def test_features_alone_get_no_advice_about_a_network():
     features = Advice(TrainConfig(backbone="none", dataset="npz", data_dir="x"), {})
     assert features.pooling() == features.pretrained() == []
-    assert "--augment" not in " ".join(features.against_learning_by_heart())
+    assert "--augment" not in " ".join(features.against_overfitting())
 
 
 # A run
@@ -684,9 +687,9 @@ def test_a_run_on_images_has_pictures(tmp_path, monkeypatch):
     assert data.images.num_classes == 5 and len(data.training_names) == 3
     assert data.file_of(0) == "image 0"
     found = {"one_class": [], "two_classes": [], "parts": {4: (np.arange(9), np.arange(9, 12))}}
-    assert pictures.classes(SimpleNamespace(**found), data.images) is None
+    assert pictures.draw_classes(SimpleNamespace(**found), data.images) is None
     found |= {"one_class": [(0, 1, 1.0)], "two_classes": [4]}
-    figure = pictures.classes(SimpleNamespace(**found), data.images)
+    figure = pictures.draw_classes(SimpleNamespace(**found), data.images)
     titles = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert titles == [
         *("one class?\n0", "one class?\n1"),
@@ -694,7 +697,20 @@ def test_a_run_on_images_has_pictures(tmp_path, monkeypatch):
     ]
 
 
-def test_long_names_keep_their_beginning_and_their_end():
-    name = "007.Acura Integra Type R Hatchback 2001"
-    assert pictures.short(name) == "007.Acura ...chback 2001"
-    assert pictures.short("short") == "short"
+def test_long_and_unprintable_names_are_shortened_and_cleaned():
+    names = ("007.Acura Integra Type R Hatchback 2001", "tab\tred\x1b[31m")
+    images = ImageSet("cars", np.array([0, 0, 1, 1]), names, images=np.zeros((4, 9, 9), np.uint8))
+    suspected = SimpleNamespace(one_class=[(0, 1, 1.0)], two_classes=[], parts={})
+    figure = pictures.draw_classes(suspected, images)
+    titles = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert titles == ["one class?\n007.Acura ...chback 2001", "one class?\ntab red\\x1b[31m"]
+
+
+def test_findings_share_no_numbers():
+    finding = Finding("a", "ok", "All is well.")
+    with pytest.raises(TypeError):
+        finding.numbers["a"] = 1
+    assert json.loads(doctor.Diagnosis([finding], [], []).to_json())["findings"][0] == {
+        **{"name": "a", "level": "ok", "said": "All is well.", "rule": ""},
+        **{"advice": [], "numbers": {}},
+    }

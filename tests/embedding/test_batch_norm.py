@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mdl_tf import load_model
-from mdl_tf.embedding.batch_norm import MODES, FixedStatistics, set_batch_norm
+from mdl_tf.checks import BATCH_NORMS
+from mdl_tf.embedding.batch_norm import FixedStatistics, set_batch_norm
 from mdl_tf.losses import MarginDiscriminateLoss
 
 RNG = np.random.default_rng(0)
@@ -73,7 +74,7 @@ def under(request):
 @pytest.mark.parametrize(
     ("mode", "under", "jit"),
     [
-        *((mode, "float32", False) for mode in MODES),
+        *((mode, "float32", False) for mode in BATCH_NORMS),
         ("statistics", "mixed_float16", False),
         ("statistics", "mixed_bfloat16", True),
     ],
@@ -188,7 +189,7 @@ class Foreign(keras.layers.BatchNormalization):
             Foreign,
             "statistics",
             "may be 'statistics' only for keras.layers.BatchNormalization itself. "
-            "Received: a layer 'norm' of test_batch_norm.Foreign",
+            f"Received: a layer 'norm' of {Foreign.__module__}.Foreign",
         ),
     ],
 )

@@ -2,5 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+
+
+def slow_but(fast, names):
+    """Parameters of a test, of which only some run in the lane of a newcomer.
+
+    Args:
+        fast: names that do: one of each kind.
+        names: all.
+    """
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]

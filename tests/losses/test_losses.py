@@ -261,13 +261,6 @@ def test_a_negative_as_far_as_the_positive_is_not_semi_hard():
     np.testing.assert_allclose(found[0], 6 / 14 * 1)
 
 
-def test_settings_cannot_be_changed_in_silence():
-    loss = losses.TripletLoss(margin=0.3)
-    with pytest.raises(AttributeError, match="`margin` is fixed; make a new TripletLoss instead."):
-        loss.margin = 0.5
-    assert loss.margin == 0.3
-
-
 @each_loss
 @pytest.mark.parametrize("jit", [False, True])
 def test_what_is_no_number_is_seen_in_the_loss(name, settings, jit):
@@ -377,22 +370,22 @@ WRONG = [
     ("lifted_structure", "margin", None, "a number, at least 0"),
     ("generalized_lifted_structure", "margin", -1, "a number, at least 0"),
     ("n_pairs", "l2", -1.0, "a number, at least 0"),
-    ("angular", "alpha", 70, "a number above 0, below 70, in degrees"),
-    ("margin", "beta", 0, "a number above 0"),
+    ("angular", "alpha", 70, "a number, above 0 and below 70, in degrees"),
+    ("margin", "beta", 0, "a number, above 0"),
     ("margin", "nu", True, "a number"),
-    ("multi_similarity", "alpha", 0, "a number above 0"),
+    ("multi_similarity", "alpha", 0, "a number, above 0"),
     ("multi_similarity", "mining_margin", "0.1", "a number"),
-    ("circle", "gamma", 0, "a number above 0"),
-    ("sup_con", "temperature", 0, "a number above 0"),
+    ("circle", "gamma", 0, "a number, above 0"),
+    ("sup_con", "temperature", 0, "a number, above 0"),
     ("sup_con", "denominator", "both", "one of ('all', 'negatives')"),
-    ("normalized_softmax", "temperature", -1, "a number above 0"),
+    ("normalized_softmax", "temperature", -1, "a number, above 0"),
     ("normalized_softmax", "num_classes", 1, "an integer, at least 2 and below 16777216"),
     ("proxy_nca", "num_classes", 2.0, "an integer, at least 2 and below 16777216"),
     ("proxy_nca", "num_classes", 2**24, "an integer, at least 2 and below 16777216"),
     ("proxy_nca", "target_in_denominator", "no", "one of (True, False)"),
-    ("proxy_anchor", "alpha", 0, "a number above 0"),
-    ("arc_face", "margin", 28.6, "a number, at least 0, below 3.141, in radians"),
-    ("cos_face", "scale", 0, "a number above 0"),
+    ("proxy_anchor", "alpha", 0, "a number, above 0"),
+    ("arc_face", "margin", 28.6, "a number, at least 0 and below 3.141, in radians"),
+    ("cos_face", "scale", 0, "a number, above 0"),
     ("soft_triple", "centers_per_class", 0, "an integer, at least 1"),
     ("soft_triple", "tau", -0.1, "a number, at least 0"),
 ]

@@ -136,7 +136,7 @@ def test_one_loss_object_in_two_models_is_two_losses():
     kept = [w.numpy() for w in second.loss_weights.weights]
     fit(first, 3)
     np.testing.assert_array_equal(second.loss_weights.weights[0].numpy(), kept[0])
-    with pytest.raises(ValueError, match="has weights of its own"):
+    with pytest.raises(ValueError, match="has weights, which `compile` alone would neither"):
         loss(Y, X)
 
 

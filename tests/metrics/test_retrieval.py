@@ -341,11 +341,11 @@ X, Y = np.eye(4), np.array([0, 0, 1, 1])
             r"`gallery_labels` must be as many as `gallery`.*1 and 4",
         ),
         (lambda: nearest_neighbors(X, X[:, :2], 1), r"`queries` and `gallery` must have the same"),
-        (lambda: nearest_neighbors(X, k=4), r"`k`.*from 1 to 3.*besides the query itself.*: 4"),
-        (lambda: nearest_neighbors(X, X, 5), r"`k` must be an integer from 1 to 4.*find\. .*: 5"),
-        (lambda: nearest_neighbors(X, X, 0), r"`k` must be.*Received: 0"),
-        (lambda: nearest_neighbors(X, X, 1.0), r"`k` must be.*Received: 1.0"),
-        (lambda: sample_distances(X, Y, n_pairs=0), r"`n_pairs` must be a positive.*: 0"),
+        (lambda: nearest_neighbors(X, X, 5), r"`k` must be.* at least 1 and at most 4\..*k=5"),
+        (lambda: nearest_neighbors(X, k=4), r"`k` must be.* at least 1 and at most 3\..*k=4"),
+        (lambda: nearest_neighbors(X, X, 0), r"`k` must be.*Received: k=0"),
+        (lambda: nearest_neighbors(X, X, 1.0), r"`k` must be.*Received: k=1.0"),
+        (lambda: sample_distances(X, Y, n_pairs=0), r"`n_pairs` must be.*, at least 1\..*=0"),
     ],
 )
 def test_errors_name_argument_rule_and_value(call, message):

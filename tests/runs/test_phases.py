@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers import slow_but
 from helpers.runs import history, policy_as_before, started  # noqa: F401
 
 from mdl_tf import callbacks, cli, load_model
@@ -112,7 +113,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("name", COMBINED)
+@pytest.mark.parametrize("name", slow_but(("statistics",), COMBINED))
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     name, tmp_path, monkeypatch, own_network, recwarn
 ):

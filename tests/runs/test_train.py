@@ -7,12 +7,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers import slow_but
 from helpers.runs import SMALL, history, policy_as_before, started  # noqa: F401
 
 from mdl_tf import cli
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.config.train_config import LOSSES
-from mdl_tf.losses import MarginDiscriminateLoss
+from mdl_tf.losses import LOSSES, MarginDiscriminateLoss
 from mdl_tf.runs import data as run_data
 from mdl_tf.runs import evaluate_run, train
 from mdl_tf.runs.keeping import RunCheckpoint
@@ -268,7 +268,11 @@ LOSS_ARGS = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+# Of pairs, with a boundary that it learns, and with proxies.
+KINDS = ("margin_discriminate", "margin", "proxy_anchor")
+
+
+@pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES))
 def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
     config, run = started(
         tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False

@@ -85,7 +85,7 @@ def test_a_cache_changes_nothing_but_the_time(photographs, tmp_path, monkeypatch
     np.testing.assert_allclose(rows["disk"], rows["none"], rtol=1e-4, atol=1e-5)
     assert results["disk"]["trained"] == pytest.approx(results["none"]["trained"], rel=1e-4)
     kept = [path for path in (tmp_path / "home" / "decoded").rglob("*") if path.is_file()]
-    assert len(kept) == 20, "the images of training and validation"
+    assert len(kept) == 40, "all images, those of the test too"
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,18 @@
 
 from pathlib import Path, PurePath
 
-from mdl_tf.compare.report.csv_table import csv_table
-from mdl_tf.compare.report.figures import svg
-from mdl_tf.compare.report.markdown import markdown
-from mdl_tf.compare.report.page import page
-from mdl_tf.compare.report.sections import document
+from mdl_tf.compare.report.csv_table import to_csv
+from mdl_tf.compare.report.figures import to_svg
+from mdl_tf.compare.report.markdown import to_markdown
+from mdl_tf.compare.report.page import to_html
+from mdl_tf.compare.report.sections import make_document
 from mdl_tf.files import replacing
 
 PICTURES = "pictures"
 
 
 def write(results, folder):
-    """Write what is known so far; an earlier report is replaced, each file whole.
+    """Write a report of all results so far; it replaces an earlier one, each file whole.
 
     Args:
         results: a `Results`.
@@ -27,11 +27,12 @@ def write(results, folder):
         OSError: if the folder cannot be written.
     """
     folder = Path(folder)
-    found = document(results)
-    paths = []
-    for picture in found.pictures:
-        if picture.figure is not None:
-            paths.append(_write(folder / PICTURES / picture.name, svg(picture.figure)))
+    document = make_document(results)
+    figures = [
+        _write(folder / PICTURES / picture.name, to_svg(picture.figure))
+        for picture in document.pictures
+        if picture.figure is not None
+    ]
 
     def read(name):
         # A name, wherever it comes from, is one in this folder.
@@ -39,12 +40,12 @@ def write(results, folder):
         return path.read_bytes() if path.is_file() else None
 
     texts = {
-        "report.html": page(found, read),
-        "report.md": markdown(found),
-        "results.csv": csv_table(results),
+        "report.html": to_html(document, read),
+        "report.md": to_markdown(document),
+        "results.csv": to_csv(results),
     }
     written = [_write(folder / name, text.encode("utf-8")) for name, text in texts.items()]
-    return [*written, *paths]
+    return [*written, *figures]
 
 
 def _write(path, content):

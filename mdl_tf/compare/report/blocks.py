@@ -7,15 +7,19 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from mdl_tf.compare.report.words import count
+
+_MANY = 6  # pictures in sight; more are folded
+
 
 class Table(NamedTuple):
     """Rows of texts; the first column names them."""
 
     head: tuple
     rows: tuple  # of tuples
-    words: tuple = ()  # columns of words, which begin at the left like the first one
-    apart: int = 0  # so many rows at the end are set apart
-    strong: tuple = ()  # rows that are pointed out
+    text_columns: tuple = ()  # indices; set to the left like the first one, numbers to the right
+    separate: int = 0  # how many rows at the end are below a line
+    strong: tuple = ()  # indices of rows in bold
 
 
 class Picture(NamedTuple):
@@ -30,15 +34,15 @@ class Gallery(NamedTuple):
     """Pictures side by side, as many as there is room for."""
 
     pictures: tuple
-    wide: bool = False  # each needs the whole width
+    wide: bool = False  # whether each has the whole width
 
 
 class Folded(NamedTuple):
-    """What most readers do not need."""
+    """What most readers do not need: a title that opens."""
 
     title: str
     blocks: tuple
-    opened: bool = False  # at first
+    is_open: bool = False  # at first
 
 
 class Section(NamedTuple):
@@ -58,12 +62,24 @@ class Document(NamedTuple):
     @property
     def pictures(self):
         """All of them, a list."""
-        return list(_pictures(block for section in self.sections for block in section.blocks))
+        return [picture for section in self.sections for picture in _list_pictures(section.blocks)]
 
 
-def _pictures(blocks):
+def _list_pictures(blocks):
     for block in blocks:
         if isinstance(block, Gallery):
             yield from block.pictures
         elif isinstance(block, Folded):
-            yield from _pictures(block.blocks)
+            yield from _list_pictures(block.blocks)
+
+
+def fold_many(title, gallery):
+    """A gallery as it is, or folded if it has many pictures.
+
+    Args:
+        title: what folded pictures are called.
+        gallery: a `Gallery`.
+    """
+    if len(gallery.pictures) <= _MANY:
+        return gallery
+    return Folded(f"{title}: {count(len(gallery.pictures), 'figure')}", (gallery,))

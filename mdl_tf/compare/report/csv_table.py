@@ -5,12 +5,12 @@ import io
 import json
 
 from mdl_tf.compare.report.words import clean
-from mdl_tf.metrics.columns import COLUMNS
+from mdl_tf.metrics.table import find_columns
 
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@")  # how a spreadsheet's formula begins
 
 
-def csv_table(results):
+def to_csv(results):
     """A row for each run, of the search and final.
 
     Args:
@@ -19,7 +19,7 @@ def csv_table(results):
     Returns:
         A string; metrics are empty where there are none.
     """
-    metrics = _metrics(results)
+    metrics = _list_metrics(results)
     head = ["label", "phase", "number", "failed", "value", "best_epoch", "seconds_per_step"]
     head += ["seconds", "learning_rate", "settings", *metrics]
     with io.StringIO() as file:
@@ -31,27 +31,28 @@ def csv_table(results):
         return file.getvalue()
 
 
-def _metrics(results):
-    """In the order of the other tables; what they do not show stands behind."""
-    found = {key for trial in results.trials for key in trial.get("metrics") or {}}
-    return [*(k for k in COLUMNS if k in found), *sorted(found - set(COLUMNS))]
+def _list_metrics(results):
+    """Keys in the order of the other tables; those that they do not show come last."""
+    keys = {key for trial in results.trials for key in trial.get("metrics") or {}}
+    shown = [metric.key for metric in find_columns(keys)]
+    return [*shown, *sorted(keys.difference(shown))]
 
 
 def _row(trial, metrics):
-    settings, measured = trial["settings"], trial.get("metrics") or {}
+    settings, values = trial["settings"], trial.get("metrics") or {}
     return [
-        _text(trial["label"]),
-        _text(trial["phase"]),
+        _escape(trial["label"]),
+        _escape(trial["phase"]),
         trial["number"],
-        "" if trial["failed"] is None else _text(trial["failed"]),
+        "" if trial["failed"] is None else _escape(trial["failed"]),
         *(trial[key] for key in ("value", "best_epoch", "seconds_per_step", "seconds")),
         settings.get("learning_rate", trial["config"]["learning_rate"]),
-        _text(json.dumps(settings, ensure_ascii=False)),
-        *(measured.get(key) for key in metrics),
+        _escape(json.dumps(settings, ensure_ascii=False)),
+        *(values.get(key) for key in metrics),
     ]
 
 
-def _text(text):
+def _escape(text):
     """A text that no spreadsheet reads as a formula."""
     text = clean(text)
     return f"'{text}" if text.startswith(_FORMULA) else text

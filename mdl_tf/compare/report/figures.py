@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from mdl_tf.compare.report.words import clean, short
 from mdl_tf.pictures.plots import LINE, NEGATIVE, POSITIVE
 
-# Told apart by people who see no red or green, and in grey.
+# They differ for people who see no red or green, and in grey.
 THIS, REFERENCE, OTHERS = POSITIVE, NEGATIVE, "#c9c9c9"
 QUIET = "#6b6b6b"
 _WIDTH = 3.5  # inches, 336 pixels
 _STYLE = {
-    # A `$` in a label is a `$`.
+    # Else a `$` in a label would begin a formula.
     "text.parse_math": False,
     "font.size": 8.5,
     "axes.titlesize": 8.5,
@@ -30,22 +30,27 @@ _STYLE = {
     "axes.labelcolor": LINE,
     "xtick.color": QUIET,
     "ytick.color": QUIET,
-    # Text stays text; ids that are the same whenever the same is drawn.
+    # Text stays text, and ids are the same whenever the same is drawn.
     "svg.fonttype": "none",
     "svg.hashsalt": "mdl_tf",
 }
 
 
-def svg(figure):
+def to_svg(figure):
     """A figure as the bytes of an SVG file, the same ones whenever it is drawn."""
-    # Marks of the axes are made while drawing.
+    # The ticks of the axes are made while drawing.
     with rc_context(_STYLE), io.BytesIO() as file:
         figure.savefig(file, format="svg", metadata={"Date": None})
         return file.getvalue()
 
 
-def _figure(height, left, right=0.12, top=0.3, bottom=0.42):
-    """Axes with margins in inches: those of all small figures are at the same place."""
+def name_file(results, kind, label):
+    """A file name that no other label of some results has, whatever is in it."""
+    return f"{kind}-{results.labels.index(label) + 1:02d}.svg"
+
+
+def _make_axes(height, left, right=0.12, top=0.3, bottom=0.42):
+    """A figure and its axes, with margins in inches, so that small figures line up."""
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_axes(
         (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (top + bottom) / height)
@@ -53,7 +58,7 @@ def _figure(height, left, right=0.12, top=0.3, bottom=0.42):
     return figure, axes
 
 
-def _title(axes, label, most=46):
+def _set_title(axes, label, most=46):
     """A title that begins where the picture does."""
     box = axes.get_position()
     x = -box.x0 / box.width
@@ -61,7 +66,7 @@ def _title(axes, label, most=46):
 
 
 @rc_context(_STYLE)
-def dots(rows, xlabel, line=None):
+def draw_dots(rows, xlabel, line=None):
     """Means with their intervals, a row each, from the top; single seeds as small dots below.
 
     Args:
@@ -73,24 +78,26 @@ def dots(rows, xlabel, line=None):
         A matplotlib `Figure`.
     """
     # Labels above their rows: beside them, long ones would leave a telephone no room for dots.
-    figure, axes = _figure(0.36 * len(rows) + 0.55, left=0.2, right=0.2, top=0.05, bottom=0.5)
+    figure, axes = _make_axes(0.36 * len(rows) + 0.55, left=0.2, right=0.2, top=0.05, bottom=0.5)
     if line is not None:
         axes.axvline(line, color=REFERENCE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for y, (label, interval, values, colour) in enumerate(rows):
         axes.axhline(y, color="#eeeeee", linewidth=0.8, zorder=0)
-        axes.plot(
-            *(values, [y + 0.21] * len(values), "o"),
-            **{"color": colour, "alpha": 0.6, "markersize": 2.6, "mew": 0, "zorder": 3},
-        )
+        seeds = np.full(len(values), y + 0.21)
+        axes.plot(values, seeds, "o", color=colour, alpha=0.6, markersize=2.6, mew=0, zorder=3)
         if interval.half is not None:
             ends = interval.mean - interval.half, interval.mean + interval.half
             axes.plot(ends, [y, y], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
         axes.plot(interval.mean, y, "o", color=colour, markersize=5.5, mew=0, zorder=4)
         # White behind it, or the dashed line would cross it.
         axes.text(
-            *(0, y - 0.26, short(clean(label), 46)),
-            **{"transform": axes.get_yaxis_transform(), "color": LINE, "zorder": 2},
+            x=0,
+            y=y - 0.26,
+            s=short(clean(label), 46),
+            color=LINE,
+            transform=axes.get_yaxis_transform(),
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            zorder=2,
         )
     axes.set(ylim=(len(rows) - 0.6, -0.85), yticks=[], xlabel=xlabel)
     axes.spines["left"].set_visible(False)
@@ -100,19 +107,19 @@ def dots(rows, xlabel, line=None):
 
 
 @rc_context(_STYLE)
-def convergence(curves, label, reference, seconds=False):
-    """One loss's curve among all the others.
+def draw_convergence(curves, label, reference, seconds=False):
+    """One loss's curve among those of all others.
 
     Args:
         curves: dict from a label to a `Curve`.
-        label: of the strong one, with a band from its worst to its best seed.
+        label: of the loss that is shown, with a band from its worst to its best seed.
         reference: label of the dashed one; need not be in `curves`.
         seconds: whether against seconds, else against steps. Defaults to `False`.
 
     Returns:
         A matplotlib `Figure`; all of one `curves` have the same axes.
     """
-    figure, axes = _figure(1.95, left=0.42)
+    figure, axes = _make_axes(1.95, left=0.42)
 
     def draw(name, **style):
         curve = curves[name]
@@ -125,46 +132,51 @@ def convergence(curves, label, reference, seconds=False):
     if reference in curves and reference != label:
         draw(reference, color=REFERENCE, linewidth=1.4, linestyle=(0, (4, 2)), zorder=3)
     x = draw(label, color=THIS, linewidth=2, zorder=4)
-    strong = curves[label]
-    axes.fill_between(x, strong.low, strong.high, color=THIS, alpha=0.25, linewidth=0, zorder=2)
+    shown = curves[label]
+    axes.fill_between(x, shown.low, shown.high, color=THIS, alpha=0.25, linewidth=0, zorder=2)
     lowest = min(curve.mean.min() for curve in curves.values())
     highest = max(curve.high.max() for curve in curves.values())
     room = 0.06 * (highest - lowest) or 0.05
     axes.set(xlim=(0, 1.02 * max(ends)), ylim=(lowest - room, highest + room))
     axes.set_xlabel("seconds of training" if seconds else "steps")
     axes.locator_params(nbins=5)
-    _title(axes, label)
+    _set_title(axes, label)
     return figure
 
 
 @rc_context(_STYLE)
-def distances(counted, label):
-    """Distances to images of the same class and of other classes; their overlap is the error.
+def draw_distances(histograms, label):
+    """Distances to images of the same class and of other classes.
 
     Args:
-        counted: `distances` of a run, as in `Results`.
+        histograms: `distances` of a run, as in `Results`.
         label: of the entry.
 
     Returns:
         A matplotlib `Figure`.
     """
-    figure, axes = _figure(1.75, left=0.1)
+    figure, axes = _make_axes(1.75, left=0.1)
     sides = (("positive", POSITIVE, "same class"), ("negative", NEGATIVE, "another class"))
     for key, colour, name in sides:
-        counts = np.asarray(counted[key], np.float64)
-        edges = np.linspace(0, counted["highest"], len(counts) + 1)
+        counts = np.asarray(histograms[key], np.float64)
+        edges = np.linspace(0, histograms["highest"], len(counts) + 1)
         # There are far more negative pairs: shares, so that both are seen.
         axes.stairs(counts / max(counts.sum(), 1), edges, fill=True, color=colour, alpha=0.55)
         axes.plot([], [], "s", color=colour, alpha=0.55, mew=0, label=name)
-    axes.set(xlim=(0, counted["highest"]), yticks=[], xlabel="distance between two embeddings")
+    axes.set(xlim=(0, histograms["highest"]), yticks=[], xlabel="distance between two embeddings")
     axes.set_ylim(bottom=0)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)
     # Beside the title, where no bar can be.
     axes.legend(
-        *axes.get_legend_handles_labels(),
-        **{"loc": "lower right", "bbox_to_anchor": (1.01, 0.96), "frameon": False, "ncols": 2},
-        **{"handletextpad": 0.1, "columnspacing": 0.8, "borderpad": 0, "fontsize": 7.5},
+        loc="lower right",
+        bbox_to_anchor=(1.01, 0.96),
+        ncols=2,
+        frameon=False,
+        fontsize=7.5,
+        borderpad=0,
+        handletextpad=0.1,
+        columnspacing=0.8,
     )
-    _title(axes, label, most=28)
+    _set_title(axes, label, most=28)
     return figure

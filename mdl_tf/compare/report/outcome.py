@@ -9,15 +9,16 @@ from mdl_tf.compare.report.statistics import (
     baselines,
     by_seed,
     difference,
+    find_reference,
     interval,
     ranking,
-    reference,
-    runs,
+    successful_runs,
 )
 from mdl_tf.compare.report.words import count, listing, mean, signed
+from mdl_tf.metrics import table
 
 
-def outcome(results):
+def describe_outcome(results):
     """The outcome of a comparison, finished or not.
 
     Args:
@@ -26,113 +27,119 @@ def outcome(results):
     Returns:
         A list of paragraphs.
     """
-    ranked = ranking(results)
-    if not ranked:
-        return ["No loss has been measured on the test classes yet.", *missing(results)]
-    whole = [label for label in ranked if len(runs(results, label)) == len(results.seeds)]
+    measured = ranking(results)
+    if not measured:
+        text = "No loss has been measured on the test classes yet."
+        return [text, *describe_missing(results)]
     # A mean over fewer seeds may be that of the lucky ones.
-    shown = whole or ranked
-    sentences = [_best(results, shown), *_others(results, shown), _own(results, shown)]
-    paragraphs = [" ".join(sentences), *_not_ahead(results, shown)]
-    left_out = [label for label in results.labels if label not in shown]
-    if whole and left_out:
+    complete = [s for s in measured if len(successful_runs(results, s)) == len(results.seeds)]
+    ranked = complete or measured
+    sentences = [
+        _describe_best(results, ranked),
+        *_describe_lead(results, ranked),
+        _describe_reference(results, ranked),
+    ]
+    paragraphs = [" ".join(sentences), *_warn_of_baselines(results, ranked)]
+    left_out = [label for label in results.labels if label not in ranked]
+    if complete and left_out:
         paragraphs.append(f"Not ranked here, since a seed or more is missing: {listing(left_out)}.")
-    if not whole:
+    if not complete:
         paragraphs.append("No loss has all its seeds yet: this order is provisional.")
-    return [*paragraphs, *missing(results)]
+    return [*paragraphs, *describe_missing(results)]
 
 
-def _mean(results, label):
+def _main_mean(results, label):
     return interval(by_seed(results, label, MAIN).values())
 
 
-def _best(results, shown):
-    best, classes = shown[0], results.data.get("test", {}).get("classes")
+def _describe_best(results, ranked):
+    best, classes = ranked[0], results.data.get("test", {}).get("classes")
     where = f"On {classes:,} classes" if classes else "On classes"
-    if len(shown) == 1:
+    of_best = _main_mean(results, best)
+    title, value = table.title(MAIN), f"{mean(of_best)} over {count(of_best.count, 'seed')}"
+    if len(ranked) == 1:
         return (
-            f"{where} that were never trained on, {best} has a mean MAP@R of "
-            f"{_over(results, best)}; so far there is no other loss to compare it with."
+            f"{where} that were never trained on, {best} has a mean {title} of {value}; so far "
+            "there is no other loss to compare it with."
         )
     return (
-        f"{where} that were never trained on, {best} has the best mean MAP@R of "
-        f"{len(shown)} losses: {_over(results, best)}."
+        f"{where} that were never trained on, {best} has the best mean {title} of {len(ranked)} "
+        f"losses: {value}."
     )
 
 
-def _not_ahead(results, shown):
-    """What was not trained and is as good."""
-    best = _mean(results, shown[0]).mean
-    found = {name: row[MAIN] for name, row in baselines(results).items() if row[MAIN]}
-    ahead = [f"{name} ({mean(one)})" for name, one in found.items() if one.mean >= best]
+def _warn_of_baselines(results, ranked):
+    """Whether something that was not trained is as good as the best loss."""
+    best = _main_mean(results, ranked[0]).mean
+    means = {name: row[MAIN] for name, row in baselines(results).items() if MAIN in row}
+    ahead = [f"{name} ({mean(one)})" for name, one in means.items() if one.mean >= best]
     if ahead:
         yield (
             f"No loss is ahead of what was not trained on these classes: {listing(ahead)}. "
-            "Training has not paid yet: it may be too short, or begin from poor weights."
+            "Training has not paid off yet: it may be too short, or start from poor weights."
         )
 
 
-def _over(results, label):
-    found = _mean(results, label)
-    return f"{mean(found)} over {count(found.count, 'seed')}"
-
-
-def _others(results, shown):
-    """Which of the others cannot be told apart from the best."""
-    best, *others = shown
+def _describe_lead(results, ranked):
+    """Which losses are worse than the best by more than noise, and which may be as good."""
+    best, *others = ranked
     if not others:
         return
-    found = {label: difference(results, label, best, MAIN) for label in others}
-    unknown = [s for s in others if found[s] is None or found[s].verdict == UNKNOWN]
+    differences = {label: difference(results, label, best, MAIN) for label in others}
+    verdicts = {label: one.verdict if one else UNKNOWN for label, one in differences.items()}
+    unknown = [label for label in others if verdicts[label] == UNKNOWN]
+    worse = [label for label in others if verdicts[label] == WORSE]
+    tied = [label for label in others if label not in unknown and label not in worse]
     if unknown == others:
-        yield "One seed: no interval, nothing can be told apart; another seed may turn the order."
+        yield "One seed gives no interval: another seed may turn the order around."
         return
     if unknown:
-        yield f"It has too few seeds in common with {listing(unknown)} to be told apart."
-    worse = [s for s in others if s not in unknown and found[s].verdict == WORSE]
-    tied = [s for s in others if s not in unknown and s not in worse]
+        yield f"It has too few seeds in common with {listing(unknown)} for a comparison."
     if not tied:
-        each = "the other" if len(others) == 1 else f"each of the other {len(others)}"
-        ahead = each if worse == others else listing(worse)
-        yield f"It is ahead of {ahead} by more than the noise of the seeds."
+        rest = "the other" if len(others) == 1 else f"each of the other {len(others)}"
+        behind = rest if worse == others else listing(worse)
+        yield f"It is ahead of {behind} by more than the noise of the seeds."
     elif not worse:
         yield (
             f"Its lead over {listing(tied)} is inside the noise of the seeds: nothing here says "
             "that it is better."
         )
     else:
+        they = "it" if len(tied) == 1 else "they"
+        rest = f"{worse[0]} is" if len(worse) == 1 else f"The other {len(worse)} are"
         yield (
-            f"Its lead over {listing(tied)} is inside the noise of the seeds: "
-            f"{'it' if len(tied) == 1 else 'they'} cannot be told apart from it. "
-            f"{f'{worse[0]} is' if len(worse) == 1 else f'The other {len(worse)} are'} worse by "
-            "more than the noise."
+            f"Its lead over {listing(tied)} is inside the noise of the seeds: {they} may be as "
+            f"good. {rest} worse by more than the noise."
         )
 
 
-def _own(results, shown):
+def _describe_reference(results, ranked):
     """Where the reference stands."""
-    label, best = reference(results), shown[0]
-    if label not in shown:
-        return f"{label}, the reference, is not among them yet."
-    if label == best:
-        return f"The reference is {label} itself."
-    found = difference(results, label, best, MAIN)
-    place = f"{label}, the reference, is at place {1 + shown.index(label)} of {len(shown)}"
-    if found is None:
+    reference, best = find_reference(results), ranked[0]
+    if reference not in ranked:
+        return f"{reference}, the reference, is not among them yet."
+    if reference == best:
+        return f"The reference is {reference} itself."
+    of_seeds = difference(results, reference, best, MAIN)
+    place = (
+        f"{reference}, the reference, is in place {1 + ranked.index(reference)} of {len(ranked)}"
+    )
+    if of_seeds is None:
         return f"{place}; it has no seed in common with {best}."
-    says = {
+    endings = {
         NOISE: ", inside the noise",
         EQUAL: ", exactly the same in every seed",
-        UNKNOWN: ", and one seed in common tells no noise",
+        UNKNOWN: ", and one seed in common says nothing about noise",
         WORSE: ", more than the noise",
     }
+    ending = endings.get(of_seeds.verdict, ", though better in the seeds in common")
     return (
-        f"{place} with {mean(_mean(results, label))}; seed by seed its difference to {best} is "
-        f"{signed(found)}{says.get(found.verdict, ', though better in the seeds in common')}."
+        f"{place} with {mean(_main_mean(results, reference))}; seed by seed its difference to "
+        f"{best} is {signed(of_seeds)}{ending}."
     )
 
 
-def missing(results):
+def describe_missing(results):
     """What has not been done yet, or has failed.
 
     Args:
@@ -142,22 +149,22 @@ def missing(results):
         A list of paragraphs, none if nothing is missing.
     """
     searching, hopeless, waiting, failed = [], [], [], []
-    draws = max(1, results.search)
+    draws, seeds = max(1, results.search), len(results.seeds)
     for label in results.labels:
         searched, final = results.searched(label), results.final(label)
         if not final and results.search > 1 and len(searched) < draws:
             searching.append(f"{label} ({len(searched)} of {draws} draws)")
         elif not final and searched and all(trial["failed"] for trial in searched):
             hopeless.append(label)
-        elif len(final) < len(results.seeds):
-            waiting.append(f"{label} ({len(final)} of {len(results.seeds)} seeds)")
-        lost = sum(trial["failed"] is not None for trial in final)
-        if lost:
-            failed.append(f"{label} ({lost} of {len(results.seeds)} seeds)")
-    said = (
-        ("Unfinished. The search goes on for: ", searching),
-        ("Unfinished. Final runs are missing of: ", waiting),
-        ("Every run of the search failed, so nothing could be chosen, of: ", hopeless),
-        ("Final runs failed of: ", failed),
-    )
-    return [f"{text}{listing(found)}." for text, found in said if found]
+        elif len(final) < seeds:
+            waiting.append(f"{label} ({len(final)} of {seeds} seeds)")
+        failures = sum(trial["failed"] is not None for trial in final)
+        if failures:
+            failed.append(f"{label} ({failures} of {seeds} seeds)")
+    missing = {
+        "Unfinished. The search goes on for: ": searching,
+        "Unfinished. Final runs are missing for: ": waiting,
+        "Every run of the search failed, so no settings could be chosen, for: ": hopeless,
+        "Final runs failed for: ": failed,
+    }
+    return [f"{text}{listing(labels)}." for text, labels in missing.items() if labels]

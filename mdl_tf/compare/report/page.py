@@ -12,7 +12,7 @@ from mdl_tf.compare.report.words import clean
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
-def page(document, read):
+def to_html(document, read):
     """A document as HTML.
 
     Args:
@@ -22,16 +22,16 @@ def page(document, read):
     Returns:
         A string.
     """
-    title = _text(document.title)
-    lead = "\n".join(f"<p>{_text(text)}</p>" for text in document.lead)
+    title = _escape(document.title)
+    lead = "\n".join(f"<p>{_escape(text)}</p>" for text in document.lead)
     contents = "\n".join(
-        f'<li><a href="#{_anchor(section.title)}">{_text(section.title)}</a></li>'
+        f'<li><a href="#{_anchor(section.title)}">{_escape(section.title)}</a></li>'
         for section in document.sections
     )
     sections = "\n".join(
         f'<section id="{_anchor(section.title)}">\n'
-        f'<h2><a href="#{_anchor(section.title)}">{_text(section.title)}</a></h2>\n'
-        f"{_blocks(section.blocks, read, section.title)}\n</section>"
+        f'<h2><a href="#{_anchor(section.title)}">{_escape(section.title)}</a></h2>\n'
+        f"{_write_blocks(section.blocks, read, section.title)}\n</section>"
         for section in document.sections
     )
     return f"""<!DOCTYPE html>
@@ -60,7 +60,7 @@ def page(document, read):
 """
 
 
-def _text(text):
+def _escape(text):
     return escape(clean(text))
 
 
@@ -68,59 +68,67 @@ def _anchor(title):
     return re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
-def _blocks(blocks, read, title):
-    return "\n".join(_block(block, read, title) for block in blocks)
+def _write_blocks(blocks, read, title):
+    return "\n".join(_write_block(block, read, title) for block in blocks)
 
 
-def _block(block, read, title):
+def _write_block(block, read, title):
     if isinstance(block, Table):
-        return _table(block, title)
+        return _write_table(block, title)
     if isinstance(block, Gallery):
-        wide = " wide" if block.wide else ""
-        figures = "\n".join(_picture(picture, read) for picture in block.pictures)
-        return f'<div class="gallery{wide}">\n{figures}\n</div>'
+        name = "gallery wide" if block.wide else "gallery"
+        pictures = "\n".join(_write_picture(picture, read) for picture in block.pictures)
+        return f'<div class="{name}">\n{pictures}\n</div>'
     if isinstance(block, Folded):
-        inner = _blocks(block.blocks, read, block.title)
-        opened = " open" * block.opened
-        return f"<details{opened}><summary>{_breakable(block.title)}</summary>\n{inner}\n</details>"
-    return f"<p>{_text(block)}</p>"
+        tag = "<details open>" if block.is_open else "<details>"
+        inner = _write_blocks(block.blocks, read, block.title)
+        return f"{tag}<summary>{_escape_breakable(block.title)}</summary>\n{inner}\n</details>"
+    return f"<p>{_escape(block)}</p>"
 
 
-def _picture(picture, read):
+def _write_picture(picture, read):
     content = read(picture.name)
     if content is None:
-        return f'<p class="gone">The file pictures/{_text(picture.name)} is missing.</p>'
+        return f'<p class="gone">The file pictures/{_escape(picture.name)} is missing.</p>'
     kind = _TYPES.get(PurePath(picture.name).suffix.lower(), "image/png")
     data = base64.b64encode(content).decode()
-    return f'<img alt="{_text(picture.alt)}" src="data:{kind};base64,{data}">'
+    return f'<img alt="{_escape(picture.alt)}" src="data:{kind};base64,{data}">'
 
 
-def _table(table, title):
+def _write_table(table, title):
     head = "".join(
-        f'<th scope="col"{_words(table, i)}>{_text(text)}</th>' for i, text in enumerate(table.head)
+        f'<th scope="col"{_column_class(table, i)}>{_escape(text)}</th>'
+        for i, text in enumerate(table.head)
     )
-    rows = "\n".join(_row(table, i, cells) for i, cells in enumerate(table.rows))
+    rows = "\n".join(_write_row(table, i, cells) for i, cells in enumerate(table.rows))
     # With a label and a stop for the tab key, the box can be scrolled without a mouse.
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(title)}"><table>\n'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{_escape(title)}"><table>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>"
     )
 
 
-def _row(table, i, cells):
-    kinds = ["strong"] * (i in table.strong)
-    kinds += ["apart"] * (table.apart > 0 and i >= len(table.rows) - table.apart)
-    kinds += ["first"] * (table.apart > 0 and i == len(table.rows) - table.apart)
-    kind = f' class="{" ".join(kinds)}"' if kinds else ""
-    first, *rest = cells
-    others = "".join(f"<td{_words(table, j)}>{_breakable(c)}</td>" for j, c in enumerate(rest, 1))
-    return f'<tr{kind}><th scope="row">{_breakable(first)}</th>{others}</tr>'
+def _write_row(table, i, cells):
+    name, *others = map(_escape_breakable, cells)
+    cells = "".join(f"<td{_column_class(table, j)}>{cell}</td>" for j, cell in enumerate(others, 1))
+    return f'<tr{_row_class(table, i)}><th scope="row">{name}</th>{cells}</tr>'
 
 
-def _words(table, column):
-    return ' class="words"' if column == 0 or column in table.words else ""
+def _row_class(table, row):
+    first_separate = len(table.rows) - table.separate
+    names = {
+        "strong": row in table.strong,
+        "apart": row >= first_separate,
+        "first": row == first_separate,
+    }
+    names = " ".join(name for name, applies in names.items() if applies)
+    return f' class="{names}"' if names else ""
 
 
-def _breakable(text):
+def _column_class(table, column):
+    return ' class="words"' if column == 0 or column in table.text_columns else ""
+
+
+def _escape_breakable(text):
     """Long names of losses may end a line where their words do, endless ones somewhere."""
-    return re.sub(r"([_:=]|[^\W_]{16})", r"\1<wbr>", _text(text))
+    return re.sub(r"([_:=]|[^\W_]{16})", r"\1<wbr>", _escape(text))

@@ -1,12 +1,32 @@
 """A comparison as a document, the same one for every way of writing it."""
 
-from mdl_tf.compare.report import measured, pictured, searches, set_up
 from mdl_tf.compare.report.blocks import Document
-from mdl_tf.compare.report.outcome import outcome
+from mdl_tf.compare.report.convergence import show_convergence, show_steps_to_goal
+from mdl_tf.compare.report.differences import show_differences
+from mdl_tf.compare.report.embeddings import show_distances, show_neighbors
+from mdl_tf.compare.report.glossary import explain_terms
+from mdl_tf.compare.report.outcome import describe_outcome
+from mdl_tf.compare.report.results_table import show_results
+from mdl_tf.compare.report.searches import show_failures, show_searches
+from mdl_tf.compare.report.set_up import data_set_name, show_set_up
 from mdl_tf.compare.report.words import count
 
+# In their order: functions from `Results` to a `Section`.
+SECTIONS = (
+    show_set_up,
+    show_results,
+    show_differences,
+    show_convergence,
+    show_steps_to_goal,
+    show_distances,
+    show_neighbors,
+    show_searches,
+    show_failures,
+    explain_terms,
+)
 
-def document(results):
+
+def make_document(results):
     """All that is said about a comparison, finished or not; its figures are drawn.
 
     Args:
@@ -16,18 +36,7 @@ def document(results):
         A `Document`.
     """
     return Document(
-        f"{results.name}: {count(len(results.labels), 'loss')} on {set_up.data_set(results)}",
-        tuple(outcome(results)),
-        (
-            set_up.set_up(results),
-            measured.on_the_test(results),
-            measured.differences(results),
-            pictured.converging(results),
-            pictured.as_good_as_triplet(results),
-            pictured.distance_histograms(results),
-            pictured.nearest(results),
-            searches.searching(results),
-            searches.failures(results),
-            set_up.reading(),
-        ),
+        f"{results.name}: {count(len(results.labels), 'loss')} on {data_set_name(results)}",
+        tuple(describe_outcome(results)),
+        tuple(show(results) for show in SECTIONS),
     )

@@ -1,17 +1,17 @@
-"""What the numbers of a comparison say: means over seeds, differences by seed, convergence."""
+"""What the numbers of a comparison say: means over seeds, differences by seed, curves."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from mdl_tf.metrics.columns import COLUMNS
+from mdl_tf.metrics import table
 
-MAIN = "map_at_r"  # by which losses are ranked
-WATCHED = "val_recall_at_1"  # of which the curves are
-OWN, GOAL = "margin_discriminate", "triplet"  # the library's own loss; whose best is the goal
+MAIN = "map_at_r"  # the metric by which losses are ranked
+WATCHED = "recall_at_1"  # the metric of the curves, on validation
+OWN_LOSS = "margin_discriminate"  # the reference, if it is among the losses
 BETTER, WORSE, NOISE = "better", "worse", "inside the noise"
-EQUAL, UNKNOWN = "exactly equal", "cannot be told"
+EQUAL, UNKNOWN = "exactly equal", "unknown"
 
 
 class Interval(NamedTuple):
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self):
-        """What it says of a difference: one of the five words above."""
+        """What it says of a difference: one of the five verdicts above."""
         if self.half is None:
             return UNKNOWN
         if self.mean == self.half == 0:
@@ -37,24 +37,15 @@ class Curve(NamedTuple):
     """How a loss converges: over the epochs that all of its seeds have, `(E,)` each."""
 
     steps: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray  # of the seeds
-    high: np.ndarray
+    mean: np.ndarray  # over the seeds
+    low: np.ndarray  # of the worst seed
+    high: np.ndarray  # of the best seed
     seconds_per_step: float | None
 
     @property
     def seconds(self):
         """Seconds of training at each of the steps, or `None`."""
         return None if self.seconds_per_step is None else self.steps * self.seconds_per_step
-
-
-class Reached(NamedTuple):
-    """When a loss was as good as the goal."""
-
-    steps: float | None  # median over the seeds in which it was; `None` without any
-    seconds: float | None
-    count: int  # seeds in which it was
-    seeds: int  # in which both have a run
 
 
 def interval(values):
@@ -76,8 +67,8 @@ def interval(values):
     return Interval(float(np.round(values.mean(), 12)), half, count)
 
 
-def runs(results, label):
-    """The final runs of an entry that did not fail."""
+def successful_runs(results, label):
+    """The final runs of an entry that did not fail, by seed."""
     return [trial for trial in results.final(label) if trial["failed"] is None]
 
 
@@ -85,7 +76,7 @@ def by_seed(results, label, metric):
     """A metric on the test, dict from seed to value."""
     return {
         trial["number"]: trial["metrics"][metric]
-        for trial in runs(results, label)
+        for trial in successful_runs(results, label)
         if metric in trial["metrics"]
     }
 
@@ -98,16 +89,20 @@ def baselines(results):
 
     Returns:
         A dict from a name, raw pixels (or features) and the untrained network, to a dict from a
-        metric to an `Interval`, or to `None`.
+        metric to an `Interval`, of the metrics that tables show.
     """
     raw = "raw pixels" if results.data.get("kind", "images") == "images" else "features"
-    untrained = list(results.untrained.values())
-    rows = {raw: [results.raw] if results.raw else [], "untrained network": untrained}
-    return {
-        name: {k: interval([row[k] for row in found if k in row]) for k in COLUMNS}
-        for name, found in rows.items()
-        if found
+    measured = {
+        raw: [results.raw] if results.raw else [],
+        "untrained network": list(results.untrained.values()),
     }
+    return {name: _mean_rows(rows) for name, rows in measured.items() if rows}
+
+
+def _mean_rows(rows):
+    """Dicts of metrics as one of intervals."""
+    metrics = table.find_columns(key for row in rows for key in row)
+    return {m.key: interval([row[m.key] for row in rows if m.key in row]) for m in metrics}
 
 
 def difference(results, label, reference, metric):
@@ -138,35 +133,36 @@ def ranking(results):
     Returns:
         A list of labels.
     """
-    found = {label: interval(by_seed(results, label, MAIN).values()) for label in results.labels}
-    return sorted((s for s in found if found[s]), key=lambda label: -found[label].mean)
+    means = {label: interval(by_seed(results, label, MAIN).values()) for label in results.labels}
+    measured = [label for label, mean in means.items() if mean]
+    return sorted(measured, key=lambda label: -means[label].mean)
 
 
-def reference(results):
+def find_reference(results):
     """The label of the library's own loss, else that of the first entry."""
-    own = [label for label in results.labels if _loss(label) == OWN]
-    return OWN if OWN in own else (own or results.labels)[0]
+    own = [label for label in results.labels if loss_of(label) == OWN_LOSS]
+    return OWN_LOSS if OWN_LOSS in own else (own or results.labels)[0]
 
 
-def goal(results):
-    """The label of the first triplet loss, or `None`."""
-    return next((label for label in results.labels if _loss(label) == GOAL), None)
-
-
-def _loss(label):
+def loss_of(label):
+    """The loss of an entry: of `triplet:mining=hard` it is `triplet`."""
     return label.split(":")[0]
 
 
 def seconds_per_step(results, label):
-    """Median over the final runs of an entry: on a shared machine a mean is that of the others."""
-    found = [trial["seconds_per_step"] for trial in runs(results, label)]
-    found = [seconds for seconds in found if seconds is not None]
-    return float(np.median(found)) if found else None
+    """Median over the final runs of an entry, or `None`.
+
+    A mean would measure what else a shared machine was doing.
+    """
+    seconds = [trial["seconds_per_step"] for trial in successful_runs(results, label)]
+    seconds = [value for value in seconds if value is not None]
+    return float(np.median(seconds)) if seconds else None
 
 
-def _values(trial):
-    """Dict from epoch to the watched metric."""
-    return {r["epoch"]: r[WATCHED] for r in trial["history"] if r.get(WATCHED) is not None}
+def watched_values(trial):
+    """The watched metric of a trial, dict from epoch to value."""
+    key = f"val_{WATCHED}"
+    return {row["epoch"]: row[key] for row in trial["history"] if row.get(key) is not None}
 
 
 def curve(results, label):
@@ -179,12 +175,12 @@ def curve(results, label):
     Returns:
         A `Curve`, or `None` without one.
     """
-    found = [_values(trial) for trial in runs(results, label)]
+    of_seeds = [watched_values(trial) for trial in successful_runs(results, label)]
     # A mean over fewer and fewer seeds would jump where one ends.
-    epochs = sorted(set.intersection(*map(set, found))) if found else []
+    epochs = sorted(set.intersection(*map(set, of_seeds))) if of_seeds else []
     if not epochs:
         return None
-    values = np.array([[run[epoch] for epoch in epochs] for run in found])  # (seeds, E)
+    values = np.array([[run[epoch] for epoch in epochs] for run in of_seeds])  # (seeds, E)
     return Curve(
         np.array(epochs, np.float64) * results.config["steps_per_epoch"],
         values.mean(axis=0),
@@ -192,50 +188,3 @@ def curve(results, label):
         values.max(axis=0),
         seconds_per_step(results, label),
     )
-
-
-def first_epoch(values, target):
-    """When a curve first reaches a value, between epochs along a straight line.
-
-    Args:
-        values: dict from epoch to value.
-        target: the value.
-
-    Returns:
-        Epochs, not whole ones; `None` if it never does. The first epoch is not interpolated, since
-        nobody knows the value before it.
-    """
-    before = None
-    for epoch, value in sorted(values.items()):
-        if value >= target:
-            if before is None:
-                return float(epoch)
-            start, low = before
-            return start + (epoch - start) * (target - low) / (value - low)
-        before = epoch, value
-    return None
-
-
-def reached(results, label, other):
-    """The steps after which an entry is as good as another one ever was, seed by seed.
-
-    Args:
-        results: a `Results`.
-        label: of the entry.
-        other: label of the one whose best value is the goal.
-
-    Returns:
-        A `Reached`, or `None` without a seed in common.
-    """
-    targets = {t["number"]: max(_values(t).values(), default=None) for t in runs(results, other)}
-    found = [
-        first_epoch(_values(trial), targets[trial["number"]])
-        for trial in runs(results, label)
-        if targets.get(trial["number"]) is not None
-    ]
-    epochs = [epoch for epoch in found if epoch is not None]
-    if not epochs:
-        return Reached(None, None, 0, len(found)) if found else None
-    steps = float(np.median(epochs)) * results.config["steps_per_epoch"]
-    pace = seconds_per_step(results, label)
-    return Reached(steps, None if pace is None else steps * pace, len(epochs), len(found))

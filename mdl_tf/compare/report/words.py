@@ -1,7 +1,22 @@
 """Numbers, lists and texts from outside, as a report writes them."""
 
 import json
-import unicodedata
+
+from mdl_tf.words import clean, count, listing
+from mdl_tf.words import shorten as short
+
+__all__ = [
+    "NONE",
+    "clean",
+    "count",
+    "listing",
+    "mean",
+    "number",
+    "settings",
+    "short",
+    "signed",
+    "value",
+]
 
 NONE = "–"  # where there is no number
 
@@ -29,18 +44,6 @@ def _with_half(interval, form):
     return text if interval.half is None else f"{text} ± {interval.half:.3f}"
 
 
-def listing(words):
-    """`a, b and c`."""
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def count(amount, noun):
-    """`1 loss`, `2 losses`."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{amount:,} {noun if amount == 1 else plural}"
-
-
 def settings(values):
     """A dict as `learning_rate=0.001, margin=0.2`."""
     return ", ".join(f"{key}={value(v)}" for key, v in values.items()) or NONE
@@ -49,19 +52,3 @@ def settings(values):
 def value(setting):
     """A setting as one would type it."""
     return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
-
-
-def clean(text):
-    """A text from outside on one line, without what no file of text may contain."""
-    # Codes of a terminal's colours, halves of characters that file names may have.
-    return "".join(
-        "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in " ".join(text.split())
-    )
-
-
-def short(text, most):
-    """A text without its middle if it is longer than `most` letters."""
-    if len(text) <= most:
-        return text
-    head = (most - 3) // 2
-    return f"{text[:head]}...{text[head + 3 - most :]}"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.datasets.own.labelling import SPLITS, collection, find_file
+from mdl_tf.words import clean, first_few
 
 EDGES = ("left", "top", "right", "bottom")
 COLUMNS = ("path", "label", "class_name", "split", "box", *EDGES)
@@ -110,7 +111,7 @@ def _delimiter(path, first_line):
     raise ValueError(
         "`data_dir` must be a CSV file whose first line names the columns, among them path and "
         "label, separated by comma, semicolon or tab. "
-        f"Received: data_dir={path}, first line {first_line.strip()[:100]!r}"
+        f"Received: data_dir={path}, first line {clean(first_line, 100)!r}"
     )
 
 
@@ -195,8 +196,7 @@ def _listed(mistakes):
     for reason, line in mistakes:
         lines[reason].append(line)
     parts = []
-    for reason, found in lines.items():
-        shown = ", ".join(str(line) for line in found[:SHOWN])
-        more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
-        parts.append(f"{'lines' if len(found) > 1 else 'line'} {shown}{more}: {reason}")
+    for reason, numbers in lines.items():
+        noun = "line" if len(numbers) == 1 else "lines"
+        parts.append(f"{noun} {first_few([str(n) for n in numbers], SHOWN)}: {reason}")
     return "; ".join(parts)

@@ -40,14 +40,14 @@ def read(folder):
             problems.append(Problem(str(entry), f"cannot be read: {error.strerror}"))
             continue
         # A link to nowhere is among them, and found to be missing when files are looked into.
-        found = [f for f in files if f.suffix.lower() in SUFFIXES and not f.is_dir()]
-        others += set(files).difference(found)
-        if not found:
+        images = [f for f in files if f.suffix.lower() in SUFFIXES and not f.is_dir()]
+        others += set(files).difference(images)
+        if not images:
             problems.append(Problem(str(entry), "holds no images"))
             continue
-        labels += [len(names)] * len(found)
+        labels += [len(names)] * len(images)
         names.append(entry.name)
-        paths += [str(f) for f in found]
+        paths += [str(f) for f in images]
     if not names:
         raise ValueError(
             f"`data_dir` must hold one subfolder per class with {', '.join(SUFFIXES)} files. "
@@ -84,9 +84,9 @@ def read_any(folder):
         seen.add(os.path.realpath(place))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         shown = [Path(place) / name for name in sorted(files) if not name.startswith(".")]
-        found = [path for path in shown if path.suffix.lower() in SUFFIXES]
+        images = [path for path in shown if path.suffix.lower() in SUFFIXES]
         others += [path for path in shown if path.suffix.lower() not in SUFFIXES]
-        paths += found
+        paths += images
     if not paths:
         raise ValueError(
             f"The folder must hold {', '.join(SUFFIXES)} files. Received: {folder}, without any"

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mdl_tf.datasets.image_set import SIDES, Collection, ImageSet, first_for_training
+from mdl_tf.words import first_few
 
 # What an image may be for, and the side that its class is then on.
 SPLITS = {side: side for side in SIDES} | {"query": "test", "gallery": "test"}
@@ -149,18 +150,17 @@ def _sides(ids, names, splits):
     for i, split in zip(ids, splits, strict=True):
         sides[i].add(SPLITS[split])
     mixed = [
-        f"{name!r} ({', '.join(sorted(found))})"
-        for name, found in zip(names, sides, strict=True)
-        if len(found) > 1
+        f"{name!r} ({', '.join(sorted(of_class))})"
+        for name, of_class in zip(names, sides, strict=True)
+        if len(of_class) > 1
     ]
     if mixed:
-        more = f" and {len(mixed) - SHOWN:,} more" if len(mixed) > SHOWN else ""
         raise ValueError(
             "`split` must give all images of a class to one side: the test is on classes never "
             "trained on. Move the classes as a whole, or leave `split` out, which takes the first "
-            f"half of the classes for training. Received: {', '.join(mixed[:SHOWN])}{more}"
+            f"half of the classes for training. Received: {first_few(mixed, SHOWN)}"
         )
-    return tuple(found.pop() for found in sides)
+    return tuple(of_class.pop() for of_class in sides)
 
 
 def _queries(splits):

@@ -92,12 +92,12 @@ def _exported(exports, request):
     if request.version:
         folder = exports / f"{request.prefix}-{request.version}"
         return folder if (folder / index.INDEX).is_file() else None
-    found = {}
+    versions = {}
     for file in Path(exports).glob(f"*/{index.INDEX}"):
         prefix, _, version = file.parent.name.rpartition("-")
         if prefix == request.prefix and re.fullmatch(r"\d+\.\d+\.\d+", version):
-            found[tuple(int(part) for part in version.split("."))] = file.parent
-    return found[max(found)] if found else None
+            versions[tuple(int(part) for part in version.split("."))] = file.parent
+    return versions[max(versions)] if versions else None
 
 
 def _export(exports, request, data_dir, progress):

@@ -6,6 +6,7 @@ import warnings
 from typing import NamedTuple
 
 from mdl_tf.datasets.own.index import Example
+from mdl_tf.words import clean
 
 # What takes the place of `supervised_keys` in a builder that has none.
 LABELS = {"stanford_online_products": "class_id"}
@@ -70,8 +71,8 @@ def features(builder, label=None):
     all_features = builder.info.features
 
     def of_kind(kind):
-        found = all_features.items() if hasattr(all_features, "items") else ()
-        return [name for name, feature in found if isinstance(feature, kind)]
+        named_features = all_features.items() if hasattr(all_features, "items") else ()
+        return [name for name, feature in named_features if isinstance(feature, kind)]
 
     supervised = builder.info.supervised_keys or ()
     images = of_kind(tfds.features.Image)
@@ -164,19 +165,19 @@ def _unknown(tfds, name):
 
 def _in_one_line(error):
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    return f"{type(error).__name__}: {clean(lines[0], 200)}"
 
 
-def _one(what, found, usual, how=""):
+def _one(what, names, usual, how=""):
     """The only one, else the first usual one."""
-    if len(found) == 1:
-        return found[0]
+    if len(names) == 1:
+        return names[0]
     for name in usual:
-        if name in found:
+        if name in names:
             return name
     raise ValueError(
         f"`name` must be a builder with one {what}{how}. "
-        f"Received: {', '.join(sorted(found)) or 'none'}"
+        f"Received: {', '.join(sorted(names)) or 'none'}"
     )
 
 

@@ -67,13 +67,13 @@ def _read_class_folders(root):
     tables = [root / "anno_train.csv", root / "anno_test.csv"]
     has_boxes = all(os.path.exists(table) for table in tables)
     for part, table in zip(CLASS_FOLDERS, tables, strict=True):
-        found = []
+        pairs = []
         for folder in _listed(part.find(root)):
-            found += [(folder.name, file) for file in _listed(folder)]
-        folders += [name for name, _ in found]
-        paths += [str(file) for _, file in found]
+            pairs += [(folder.name, file) for file in _listed(folder)]
+        folders += [name for name, _ in pairs]
+        paths += [str(file) for _, file in pairs]
         if has_boxes:
-            boxes.append(_boxes_in_table(table, [file.name for _, file in found]))
+            boxes.append(_boxes_in_table(table, [file.name for _, file in pairs]))
     names = _names_of_folders(root, folders)
     number = {folder: i for i, folder in enumerate(names)}
     return collected(

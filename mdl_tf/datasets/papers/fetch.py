@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from mdl_tf import __version__
 from mdl_tf.files import locked, replacing
+from mdl_tf.words import clean
 
 TIMEOUT = 30  # seconds without a byte
 PAUSES = (1, 3, 9)  # seconds before another try; one source is given up after as many without gain
@@ -222,7 +223,7 @@ def _attempt(file, url, part, progress):
             if error.code == 416 and done:
                 return _beyond_the_end(file, part, error.headers)
             kind = _Dropped if error.code in _BUSY else _NoFile
-            raise kind(f"HTTP {error.code} {error.reason}") from error
+            raise kind(f"HTTP {error.code} {clean(str(error.reason), 100)}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Dropped(_reason(error)) from error
     with response:
@@ -271,11 +272,11 @@ def _extent(response, part, done):
     if response.status != 206:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if not found or int(found[1]) != done:
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if not match or int(match[1]) != done:
         _empty(part)
         raise _Dropped("another range than the one asked for")
-    return done, None if found[2] == "*" else int(found[2])
+    return done, None if match[2] == "*" else int(match[2])
 
 
 def _read(response):
@@ -289,7 +290,7 @@ def _reason(error):
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         return f"no answer within {TIMEOUT} s"
-    return str(reason) or type(reason).__name__
+    return clean(str(reason), 200) or type(reason).__name__
 
 
 def _is_web_page(head):
@@ -298,7 +299,7 @@ def _is_web_page(head):
 
 def _web_page(head):
     title = re.search(rb"<title[^>]*>\s*(.*?)\s*</title", head, re.IGNORECASE | re.DOTALL)
-    title = f" titled {title[1].decode('utf-8', 'replace')!r}" if title else ""
+    title = f" titled {clean(title[1].decode('utf-8', 'replace'), 100)!r}" if title else ""
     return f"a web page{title} instead of the file, perhaps a virus warning or a login"
 
 

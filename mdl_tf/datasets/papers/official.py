@@ -5,6 +5,7 @@ Each has a module of its own name that knows its files: `FOLDERS`, the usual nam
 """
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from mdl_tf.datasets.papers.archive import extract
 from mdl_tf.datasets.papers.fetch import difference, fetch
 from mdl_tf.datasets.papers.layouts import Layout
 from mdl_tf.datasets.papers.sources import OFFICIAL, check_counts
+from mdl_tf.datasets.table import DATASETS
 
 _READERS = {"cars196": cars196, "cub200": cub200, "inshop": inshop, "sop": sop}
 
@@ -26,7 +28,7 @@ class State(NamedTuple):
     text: str
 
 
-class _Found(NamedTuple):
+class _Candidate(NamedTuple):
     root: Path
     layout: Layout
     missing: tuple
@@ -54,10 +56,10 @@ def read(name, data_dir=None, progress=None):
         ValueError: if the name is unknown, the data set is not there, its files do not match each
             other, or there are not as many classes and images as there should be.
     """
-    found = _extracted(name, data_dir, progress)
-    counts = stand_ins.counts(name, found.root, OFFICIAL[name].counts)
-    collection = found.layout.read(found.root)
-    check_counts(name, collection, found.root, stand_in=counts)
+    candidate = _extracted(name, data_dir, progress)
+    counts = stand_ins.counts(name, candidate.root, OFFICIAL[name].counts)
+    collection = candidate.layout.read(candidate.root)
+    check_counts(name, collection, candidate.root, stand_in=counts)
     if counts is None:
         return collection
     images = dataclasses.replace(collection.images, name=f"{name} stand-in")
@@ -82,11 +84,11 @@ def download(name, data_dir=None, progress=None):
         ValueError: if the name is unknown, no source of a file is known or works (the message says
             what to fetch and where to put it), or a checksum is wrong.
     """
-    found = _search(name, data_dir)
-    if None in found.archives:
+    candidate = _search(name, data_dir)
+    if None in candidate.archives:
         files = OFFICIAL[name].files
         if not all(file.urls for file in files):
-            raise ValueError(_how_to_get(name, data_dir, found))
+            raise ValueError(_how_to_get(name, data_dir, candidate))
         for file in files:
             fetch(file, data_folder(data_dir) / name, progress)
     return _extracted(name, data_dir, progress).root
@@ -106,14 +108,14 @@ def state(name, data_dir=None):
     Raises:
         ValueError: if the name is unknown.
     """
-    found = _search(name, data_dir)
-    if not found.missing:
-        return State("ready", str(found.root))
-    if None not in found.archives:
-        archives = ", ".join(str(path) for path in dict.fromkeys(found.archives))
+    candidate = _search(name, data_dir)
+    if not candidate.missing:
+        return State("ready", str(candidate.root))
+    if None not in candidate.archives:
+        archives = ", ".join(str(path) for path in dict.fromkeys(candidate.archives))
         return State("archive", f"{archives}, extracted at first use")
-    if _is_begun(found):
-        return State("missing", f"{_missing_parts(found)} in {found.root}")
+    if _is_begun(candidate):
+        return State("missing", f"{_missing_parts(candidate)} in {candidate.root}")
     return State("missing", ", ".join(file.name for file in OFFICIAL[name].files))
 
 
@@ -131,77 +133,78 @@ def _places(name, data_dir):
 def _search(name, data_dir):
     """What is most complete of all layouts in all folders where a root may be."""
     reader = _reader(name)
-    found = []
+    candidates = []
     for subfolder in ("", *reader.FOLDERS):
         for place in _places(name, data_dir):
             root = place / subfolder
             for layout in reader.LAYOUTS:
                 missing = tuple(part for part in layout.parts if not part.find(root))
                 archives = tuple(part.find_archive(root) for part in missing)
-                found.append(_Found(root, layout, missing, archives))
+                candidates.append(_Candidate(root, layout, missing, archives))
 
     def lacks(one):
         absent = one.archives.count(None)
         return absent > 0, bool(one.missing), absent and absent - len(one.layout.parts)
 
-    return min(found, key=lacks)
+    return min(candidates, key=lacks)
 
 
 def _extracted(name, data_dir, progress):
-    found = _search(name, data_dir)
-    if None in found.archives:
-        raise ValueError(_how_to_get(name, data_dir, found))
-    if not found.missing:
-        return found
-    archives = list(dict.fromkeys(found.archives))
+    candidate = _search(name, data_dir)
+    if None in candidate.archives:
+        raise ValueError(_how_to_get(name, data_dir, candidate))
+    if not candidate.missing:
+        return candidate
+    archives = list(dict.fromkeys(candidate.archives))
     for archive in archives:
         extract(archive, archive.parent, progress)
-    found = _search(name, data_dir)
-    if found.missing:
+    candidate = _search(name, data_dir)
+    if candidate.missing:
         raise ValueError(
             f"`data_dir` must hold the original archives of {name}. Received: "
             f"{', '.join(map(str, archives))}, without "
-            f"{', '.join(part.paths[0] for part in found.missing)}"
+            f"{', '.join(part.paths[0] for part in candidate.missing)}"
         )
     for file in OFFICIAL[name].contents:
-        path = found.root / file.name
+        path = candidate.root / file.name
         wrong = path.exists() and difference(file, path)
         if wrong:
             raise ValueError(
                 f"`data_dir` must hold the original archives of {name}. Received: {path}, {wrong}; "
                 f"delete what came from {', '.join(map(str, archives))}, and fetch it again"
             )
-    return found
+    return candidate
 
 
-def _is_begun(found):
-    return found.archives.count(None) < len(found.layout.parts)
+def _is_begun(candidate):
+    return candidate.archives.count(None) < len(candidate.layout.parts)
 
 
-def _missing_parts(found):
+def _missing_parts(candidate):
     """Parts that are neither there nor in an archive, in words."""
     words = []
-    for part, archive in zip(found.missing, found.archives, strict=True):
+    for part, archive in zip(candidate.missing, candidate.archives, strict=True):
         if archive is None:
             sources = f" (in {' or '.join(part.archives)})" if part.archives else ""
             words.append(part.paths[0] + sources + (f" ({part.remark})" if part.remark else ""))
     return ", ".join(words)
 
 
-def _how_to_get(name, data_dir, found):
+def _how_to_get(name, data_dir, candidate):
     """The text that says where a data set was looked for, what to fetch and where to put it."""
     row = OFFICIAL[name]
     folder, target = _places(name, data_dir)
     readable = os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
     lines = [
-        f"`data_dir` must hold {name} ({row.title}), extracted or as its original archives. "
+        f"`data_dir` must hold {name} ({DATASETS[name].what}), extracted or as its original "
+        "archives. "
         f"Received: data_dir={data_dir}",
         f"Looked in {folder}{'' if readable else ' (not a readable folder)'}, in {target}, "
         f"and there in {' and '.join(_reader(name).FOLDERS)}.",
     ]
-    if _is_begun(found):
-        lines.append(f"A part is in {found.root}. Missing there: {_missing_parts(found)}.")
-        target = found.root
+    if _is_begun(candidate):
+        lines.append(f"A part is in {candidate.root}. Missing there: {_missing_parts(candidate)}.")
+        target = candidate.root
     lines += ["Fetch:", *map(_described, row.files)]
     if row.others:
         lines += ["or instead:", *map(_described, row.others)]
@@ -216,3 +219,14 @@ def _described(file):
     size = f", {file.size:,} bytes" if file.size else ""
     md5 = f", md5 {file.md5}" if file.md5 else ""
     return f"  {file.name}{size}{md5}" + (f", from {' or '.join(file.urls)}" if file.urls else "")
+
+
+def _for_table(name):
+    """A function (data_dir, progress) for the table of data sets."""
+    return functools.partial(read, name)
+
+
+read_cars196 = _for_table("cars196")
+read_cub200 = _for_table("cub200")
+read_inshop = _for_table("inshop")
+read_sop = _for_table("sop")

@@ -17,10 +17,10 @@ _TABLES = {"train": "Ebay_train.txt", "test": "Ebay_test.txt"}
 def _read(root):
     classes, files, sides = [], [], []
     for side, table in _TABLES.items():
-        _, of_files, _, found = rows(root / table, 4, header=1)
+        _, of_files, _, names = rows(root / table, 4, header=1)
         classes.append(numbers(of_files, root / table))
-        files += found
-        sides += [side] * len(found)
+        files += names
+        sides += [side] * len(names)
     classes = np.concatenate(classes)
     return collected(
         "sop",

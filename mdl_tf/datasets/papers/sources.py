@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.datasets.papers.fetch import File
+from mdl_tf.datasets.table import DATASETS
 
 
 class Official(NamedTuple):
@@ -15,7 +16,6 @@ class Official(NamedTuple):
     known.
     """
 
-    title: str
     page: str
     terms: str
     files: tuple
@@ -38,7 +38,6 @@ _CARS_ANNOS = File("cars_annos.mat", md5="b407c6086d669747186bd1d764ff9dbc")
 
 OFFICIAL = {
     "cub200": Official(
-        title="CUB-200-2011",
         page="https://data.caltech.edu/records/65de6-vp158",
         terms="research use",
         files=(
@@ -56,7 +55,6 @@ OFFICIAL = {
         counts=_counts_of(100, 5_864, 100, test=5_924),
     ),
     "cars196": Official(
-        title="CARS196 (Stanford Cars)",
         page="https://github.com/pytorch/vision/issues/7545",
         terms="research use",
         files=(File("CARS196.zip", ("http://ftp.cs.stanford.edu/cs/cvgl/CARS196.zip",)),),
@@ -104,7 +102,6 @@ OFFICIAL = {
         "(extract it).",
     ),
     "sop": Official(
-        title="Stanford Online Products",
         page="https://cvgl.stanford.edu/projects/lifted_struct/",
         terms="research use",
         files=(
@@ -123,7 +120,6 @@ OFFICIAL = {
         counts=_counts_of(11_318, 59_551, 11_316, test=60_502),
     ),
     "inshop": Official(
-        title="In-shop Clothes Retrieval (DeepFashion)",
         page="http://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
         terms="research use",
         files=(File("img.zip"), File("list_eval_partition.txt")),
@@ -153,7 +149,9 @@ def check_counts(name, collection, where, argument="data_dir", stand_in=None):
     expected = row.counts if stand_in is None else stand_in
     wrong = [what for what, count in expected.items() if received[what] != count]
     if wrong:
-        of_what = f"{name} ({row.title})" if stand_in is None else f"the stand-in of {name}"
+        of_what = (
+            f"{name} ({DATASETS[name].what})" if stand_in is None else f"the stand-in of {name}"
+        )
         raise ValueError(
             f"`{argument}` must hold all of {of_what}: "
             f"{', '.join(f'{expected[what]:,} {what}' for what in wrong)}. Received: "

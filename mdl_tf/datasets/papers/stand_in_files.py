@@ -26,13 +26,13 @@ class _Image(NamedTuple):
 
 def _images(border, copies=(IMAGES_PER_CLASS,)):
     """Images of the classes around a border, class by class; `copies` of each, in turn."""
-    found = []
+    images = []
     for i in range(TRAIN_CLASSES + TEST_CLASSES):
         number = border + 1 - TRAIN_CLASSES + i
         for copy in range(copies[i % len(copies)]):
             rng = np.random.default_rng([SEED, number, copy])
-            found.append(_Image(number, copy, *_picture(i, rng)))
-    return found
+            images.append(_Image(number, copy, *_picture(i, rng)))
+    return images
 
 
 def _picture(kind, rng):

@@ -69,27 +69,27 @@ def counts(name, root, keys):
     path = root / STAND_IN
     if not os.path.lexists(path):
         return None
-    found = None
+    counts_kept = None
     with contextlib.suppress(OSError, ValueError):
         marker = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(marker, dict) and marker.get("stand_in_for") == name:
-            found = marker.get("counts")
+            counts_kept = marker.get("counts")
     if not (
-        isinstance(found, dict)
-        and set(found) == set(keys)
-        and all(type(count) is int for count in found.values())
+        isinstance(counts_kept, dict)
+        and set(counts_kept) == set(keys)
+        and all(type(count) is int for count in counts_kept.values())
     ):
         raise ValueError(
             f"`data_dir` must hold {name}, or a stand-in of it as `mdl-tf train --smoke` writes "
             f"it. Received: {path}, which is not that of a stand-in of {name}"
         )
-    return found
+    return counts_kept
 
 
 def _contents(name):
     """The files of a stand-in: a dict from relative path to bytes, the marker last."""
-    files, found = stand_in_files.TREES[name]()
-    marker = {"stand_in_for": name, "about": _ABOUT, "counts": found}
+    files, counts_of_tree = stand_in_files.TREES[name]()
+    marker = {"stand_in_for": name, "about": _ABOUT, "counts": counts_of_tree}
     return {**files, STAND_IN: (json.dumps(marker, indent=2) + "\n").encode()}
 
 

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mdl_tf.checks import ON_CORRUPT
 from mdl_tf.datasets.cache import data_folder, store_arrays, stored_arrays
 from mdl_tf.datasets.image_set import Collection, Problem
 from mdl_tf.images import file as image_file
 
-ON_CORRUPT = ("error", "skip")
 # Reading waits for the disk, unpacking for the processor.
 _THREADS = 2 * (os.cpu_count() or 1)
 # Raise when `image_file.examine` changes its mind about files.
@@ -68,13 +68,13 @@ def check(collection, on_corrupt="error", progress=None, *, singles=False):
     images, problems = collection.images, list(collection.problems)
     usable = np.ones(len(images), bool)
     if images.paths is not None:
-        found = examine_all(images.paths, progress)
+        examined = examine_all(images.paths, progress)
         images = dataclasses.replace(
             images,
-            slow=np.array([one.slow for one in found]),
-            digests=np.array([one.digest for one in found], "S32"),
+            slow=np.array([one.slow for one in examined]),
+            digests=np.array([one.digest for one in examined], "S32"),
         )
-        reasons = [one.problem or _box_outside(images, i, one) for i, one in enumerate(found)]
+        reasons = [one.problem or _box_outside(images, i, one) for i, one in enumerate(examined)]
         usable = np.array([not reason for reason in reasons])
         problems += [
             Problem(path, reason)
@@ -130,13 +130,15 @@ def examine_all(paths, progress=None):
     stamps = {path: _stamp(path) for path in full}
     store = data_folder() / "checks" / f"{_name(full)}.npz"
     known = _remembered(store)
-    found = {path: known[path][1] for path in stamps if known.get(path, (None,))[0] == stamps[path]}
-    new = [path for path in stamps if path not in found]
+    examined_files = {
+        path: known[path][1] for path in stamps if known.get(path, (None,))[0] == stamps[path]
+    }
+    new = [path for path in stamps if path not in examined_files]
     pool = ThreadPoolExecutor(_THREADS)
     try:
         examined = pool.map(image_file.examine, new)
         for done, (path, one) in enumerate(zip(new, examined, strict=True), 1):
-            found[path] = one
+            examined_files[path] = one
             if progress:
                 progress(done, len(new))
     finally:
@@ -144,9 +146,10 @@ def examine_all(paths, progress=None):
         pool.shutdown(cancel_futures=True)
         if new:
             _remember(
-                store, {**known, **{path: (stamps[path], one) for path, one in found.items()}}
+                store,
+                {**known, **{path: (stamps[path], one) for path, one in examined_files.items()}},
             )
-    return [found[path] for path in full]
+    return [examined_files[path] for path in full]
 
 
 def _stamp(path):
@@ -159,7 +162,11 @@ def _stamp(path):
 
 def _name(paths):
     # Not of the paths themselves: a new file must not make all others unknown.
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    folders = sorted({os.path.dirname(path) for path in paths})
+    try:
+        folder = os.path.commonpath(folders)
+    except ValueError:  # over two drives of Windows, which have nothing in common
+        folder = "\n".join(folders)
     return image_file.digest(f"{_VERSION} {folder}".encode(errors="surrogateescape"))
 
 
