@@ -198,7 +198,7 @@ def test_close_embeddings_far_from_the_origin_keep_their_digits():
         ({"margin": -0.1}, "`margin` must be a number, at least 0. Received: margin=-0.1"),
         ({"margin": "big"}, "`margin` must be a number, at least 0. Received: margin='big'"),
         ({"margin": True}, "`margin` must be a number, at least 0. Received: margin=True"),
-        ({"sharpness": 0}, "`sharpness` must be a number above 0. Received: sharpness=0"),
+        ({"sharpness": 0}, "`sharpness` must be a number, above 0. Received: sharpness=0"),
         (
             {"distance": "manhattan"},
             "`distance` must be one of ('euclidean', 'squared_euclidean', 'cosine'). "

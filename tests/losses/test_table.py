@@ -294,7 +294,7 @@ def test_the_doctor_asks_a_new_loss_for_its_positives(tiny, monkeypatch):
     config = TrainConfig(loss="tiny", classes_per_batch=4, images_per_class=2)
 
     def diagnose():
-        return batch.positives(config, np.full(9, 9), Advice(config, {})).level
+        return batch.check_positives(config, np.full(9, 9), Advice(config, {})).level
 
     assert diagnose() == "look"
     monkeypatch.setattr(tiny, "positives", "one")

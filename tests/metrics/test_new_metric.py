@@ -165,6 +165,7 @@ def test_the_command_evaluate_prints_it(trained):
     assert printed[ROW.key] == pytest.approx(metrics["trained"][ROW.key], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_comparison_reports_it(compared):
     text = (compared / "report.md").read_text(encoding="utf-8")
     tables = [[line.split(" | ") for line in t.splitlines()] for t in text.split("\n\n| ")[1:]]

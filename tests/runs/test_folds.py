@@ -55,7 +55,21 @@ def test_every_training_class_validates_in_one_fold():
     assert (training.num_classes, validation) == (8, None)
 
 
-@pytest.mark.parametrize(("folds", "fold"), [(1, 1), (3, 4), (3, -1), (0, 0)])
+@pytest.mark.parametrize(
+    ("folds", "fold", "message"),
+    [
+        (3, -1, "`fold` must be an integer, at least 0. Received: fold=-1"),
+        (0, 0, "`folds` must be an integer, at least 1. Received: folds=0"),
+        (True, 0, "`folds` must be an integer, at least 1. Received: folds=True"),
+    ],
+)
+def test_folds_that_are_no_count(folds, fold, message):
+    with pytest.raises(ValueError) as raised:
+        collection(["train"] * 6 + ["test"] * 2).split(folds=folds, fold=fold)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(1, 1), (3, 4)])
 def test_a_fold_that_is_none(folds, fold):
     with pytest.raises(ValueError) as raised:
         collection(["train"] * 6 + ["test"] * 2).split(folds=folds, fold=fold)
@@ -169,6 +183,7 @@ def test_tensorboard_has_every_fold_and_the_whole(finished):
     assert names == {"train", "validation", "test"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_fold_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, finished):
     whole, expected, _ = finished
     kept = RunCheckpoint.on_epoch_end
@@ -219,6 +234,7 @@ def test_a_first_fold_that_fails_at_once_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_fold_alone_is_that_of_all(tmp_path, finished):
     config, run = started(tmp_path, **FOLDS | {"fold": 2})
     assert set(quietly(config, run)) == {"raw_pixels", "untrained", "trained"}

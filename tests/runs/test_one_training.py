@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import slow_but
 from helpers.runs import SMALL, policy_as_before, started  # noqa: F401
 
 from mdl_tf import batches, datasets
@@ -27,7 +28,7 @@ TRAININGS = {
 }
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", slow_but(("pairs", "warm-up"), TRAININGS))
 def test_a_run_and_a_trial_have_the_same_history(name, tmp_path):
     config, run = started(tmp_path, **{**SHORT, **TRAININGS[name]})
     train(config, run, report=lambda line: None)

@@ -37,9 +37,12 @@ def train_one_epoch(config, run, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"policy": "mixed_float16"},
-        {"policy": "mixed_bfloat16", "optimizer": "sgd", "schedule": "constant"},
-        {"jit": True, "validation": 0.0},
+        pytest.param({"policy": "mixed_float16"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"policy": "mixed_bfloat16", "optimizer": "sgd", "schedule": "constant"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"jit": True, "validation": 0.0}, marks=pytest.mark.slow),
         {"patience": 1, "tensorboard": False, "loss_args": {"form": "hinge"}},
     ],
     ids=lambda settings: ",".join(settings),
@@ -250,6 +253,7 @@ def test_a_network_that_cannot_be_built_is_refused_before_data_are_read(
     assert message in str(raised.value)
 
 
+@pytest.mark.slow
 def test_weights_that_were_fetched_are_not_needed_to_go_on(tmp_path, monkeypatch):
     build_model(TrainConfig(**SMALL)).get_layer("conv4").save_weights(tmp_path / "w.weights.h5")
     config, run = started(tmp_path, weights=str(tmp_path / "w.weights.h5"), epochs=2)

@@ -185,7 +185,7 @@ def test_an_export_is_read_again_without_tensorflow(data_dir):
     paths = tfds.read("tiny_birds", data_dir).images.paths
     script = (
         "import sys\n"
-        "from mdl_tf.datasets import tfds\n"
+        "from mdl_tf.datasets.own import tfds\n"
         "print(tfds.read('tiny_birds', sys.argv[1]).images.paths)\n"
         "print({'tensorflow', 'tensorflow_datasets', 'keras'} & set(sys.modules))\n"
     )

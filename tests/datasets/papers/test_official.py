@@ -8,6 +8,7 @@ import pytest
 from helpers import small_trees
 from scipy.io import loadmat
 
+from mdl_tf import datasets
 from mdl_tf.datasets.papers import official
 
 NAMES = sorted(official.OFFICIAL)
@@ -466,7 +467,7 @@ def test_a_count_that_differs_is_an_error_that_says_which(name, tmp_path, monkey
         with monkeypatch.context() as inner:
             small_trees.expect(inner, name, counts=counts)
             assert message(official.read, name, tmp_path) == (
-                f"`data_dir` must hold all of {name} ({official.OFFICIAL[name].title}): "
+                f"`data_dir` must hold all of {name} ({datasets.DATASETS[name].what}): "
                 f"{1_000 + count:,} {what}. Received: {count:,} {what}, in {root}"
             )
 
@@ -487,7 +488,8 @@ def test_nothing_there_says_where_it_looked_what_to_fetch_and_where_to_put_it(na
     text = message(official.read, name, tmp_path)
     row = official.OFFICIAL[name]
     assert text.startswith(
-        f"`data_dir` must hold {name} ({row.title}), extracted or as its original archives. "
+        f"`data_dir` must hold {name} ({datasets.DATASETS[name].what}), extracted or as its "
+        "original archives. "
         f"Received: data_dir={tmp_path}\nLooked in {tmp_path}, in {tmp_path / name}, "
         "and there in "
     )
@@ -656,8 +658,8 @@ def test_state_opens_nothing(tmp_path):
 
 
 def test_the_table_is_complete():
-    for row in official.OFFICIAL.values():
-        assert row.title and row.page.startswith("http") and row.terms
+    for name, row in official.OFFICIAL.items():
+        assert datasets.DATASETS[name].what and row.page.startswith("http") and row.terms
         for file in (*row.files, *row.others, *row.contents):
             assert file.md5 is None or re.fullmatch("[0-9a-f]{32}", file.md5)
             assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)

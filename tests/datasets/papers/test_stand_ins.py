@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,13 +120,15 @@ def test_without_a_folder_it_is_in_the_data_folder(tmp_path, monkeypatch):
 def test_interrupted_half_way_it_leaves_nothing(tmp_path, monkeypatch):
     written = []
 
-    def interrupted(path, *arguments, **options):
+    whole = Path.write_bytes
+
+    def interrupted(path, content):
         if len(written) == 20:
             raise KeyboardInterrupt
         written.append(path)
-        return open(path, *arguments, **options)
+        return whole(path, content)
 
-    monkeypatch.setattr(stand_ins, "open", interrupted, raising=False)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stand_ins.write("sop", tmp_path)
     assert len(written) == 20
