@@ -31,6 +31,8 @@ BY_CLASS = [row for row, (_, settings, _) in ROWS.items() if "num_classes" in se
 THREE = ("margin_discriminate", "proxy_anchor", "margin-by-class")
 OTHERS = [row for row in ROWS if row not in THREE]
 MODES = ("eager", "graph", "jit")
+# Those, and what XLA might compile otherwise: a loop, gathers and scatters, guarded roots.
+BY_XLA = (*THREE, "triplet", "n_pairs", "arc_face", "soft_triple")
 
 every_row = pytest.mark.parametrize("row", ROWS)
 every_name = pytest.mark.parametrize("name", losses.LOSSES)
@@ -133,9 +135,19 @@ def assert_same_step(step, expected, factor=1.0):
         np.testing.assert_allclose(gradient, factor * by_hand, rtol=1e-4, atol=1e-5 * largest)
 
 
-def also_slow(rows, others):
-    """The rows, and others for `--slow`."""
-    return [*rows, *(pytest.param(*row, marks=pytest.mark.slow) for row in others)]
+def also_slow(cases, others):
+    """Cases, and others for `--slow`."""
+    return [*cases, *(pytest.param(*case, marks=pytest.mark.slow) for case in others)]
+
+
+# Compiling takes most of the time: with XLA two of the rows wait for `--slow`.
+three_rows_by_mode = pytest.mark.parametrize(
+    ("row", "mode"),
+    also_slow(
+        [*((THREE[0], mode) for mode in MODES), *((r, m) for r in THREE[1:] for m in MODES[:2])],
+        [(row, "jit") for row in THREE[1:]],
+    ),
+)
 
 
 @pytest.mark.parametrize(
@@ -154,20 +166,22 @@ WIDTHS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint6
 
 @pytest.mark.parametrize(
     ("row", "mode", "dtype"),
-    [
-        *((THREE[0], "graph", dtype) for dtype in WIDTHS),
-        *((row, "graph", dtype) for row in THREE[1:] for dtype in ("int8", "uint64")),
-        *((row, "eager", "int8") for row in THREE),
-        *((row, "jit", "uint64") for row in THREE),
-    ],
+    also_slow(
+        [
+            *((THREE[0], "graph", dtype) for dtype in WIDTHS),
+            *((row, "graph", dtype) for row in THREE[1:] for dtype in ("int8", "uint64")),
+            *((row, "eager", "int8") for row in THREE),
+            (THREE[0], "jit", "uint64"),
+        ],
+        [(row, "jit", "uint64") for row in THREE[1:]],
+    ),
 )
 def test_labels_of_any_integer_width(row, mode, dtype):
     expected = compute_directly(row, LABELS, EMBEDDINGS)
     assert_same_step(fit_step(row, mode, LABELS.astype(dtype), EMBEDDINGS), expected)
 
 
-@every_mode
-@three_rows
+@three_rows_by_mode
 def test_labels_as_a_column(row, mode):
     expected = compute_directly(row, LABELS, EMBEDDINGS)
     assert_same_step(fit_step(row, mode, LABELS[:, None], EMBEDDINGS), expected)
@@ -183,8 +197,7 @@ def test_ids_that_floats_merge_stay_apart(mode, offset):
     assert_same_step(step, expected)
 
 
-@every_mode
-@three_rows
+@three_rows_by_mode
 def test_sample_weight_weights_anchors(row, mode):
     weights = np.linspace(0, 2, len(LABELS)).astype(np.float32)
     expected = compute_directly(row, LABELS, EMBEDDINGS, weights)
@@ -193,8 +206,7 @@ def test_sample_weight_weights_anchors(row, mode):
     assert_same_step(column, expected)
 
 
-@every_mode
-@three_rows
+@three_rows_by_mode
 def test_sum_is_the_batch_size_times_the_loss(row, mode):
     step = fit_step(row, mode, LABELS, EMBEDDINGS, reduction="sum")
     assert_same_step(step, compute_directly(row, LABELS, EMBEDDINGS), factor=10)
@@ -202,7 +214,10 @@ def test_sum_is_the_batch_size_times_the_loss(row, mode):
 
 @pytest.mark.parametrize(
     ("row", "mode"),
-    also_slow([(r, m) for r in THREE for m in MODES], [(r, "graph") for r in OTHERS]),
+    also_slow(
+        [*((THREE[0], mode) for mode in MODES), *((r, m) for r in THREE[1:] for m in MODES[:2])],
+        [*((row, "jit") for row in THREE[1:]), *((row, "graph") for row in OTHERS)],
+    ),
 )
 def test_ragged_last_batch(row, mode):
     model = compiled(row, mode, ranks=(1, 0))
@@ -462,8 +477,13 @@ def call_step(row, mode, labels, embeddings):
     return value.numpy(), [gradient.numpy() for gradient in gradients]
 
 
-@every_mode
-@every_row
+@pytest.mark.parametrize(
+    ("row", "mode"),
+    also_slow(
+        [*((r, m) for r in ROWS for m in MODES[:2]), *((row, "jit") for row in BY_XLA)],
+        [(row, "jit") for row in ROWS if row not in BY_XLA],
+    ),
+)
 def test_every_mode_has_the_same_value_and_gradient(row, mode):
     expected = compute_directly(row, LABELS, EMBEDDINGS)
     assert_same_step(call_step(row, mode, LABELS, EMBEDDINGS), expected)
@@ -486,15 +506,23 @@ DEGENERATE = {
     "zero vectors": (np.repeat([0, 1], 5), np.zeros((10, DIM), np.float32)),
     "one zero vector": (np.repeat([0, 1], 5), EMBEDDINGS * [[0], *[[1]] * 9]),
 }
+OF_ONE_SIZE = [case for case in DEGENERATE if case != "one image"]
 
 
-@pytest.mark.parametrize("case", DEGENERATE)
 @pytest.mark.parametrize(
-    ("row", "mode"),
-    [
-        *((row, mode) for row in ROWS for mode in ("graph", "jit")),
-        *((row, "eager") for row in THREE),
-    ],
+    ("row", "mode", "case"),
+    also_slow(
+        [
+            *((row, "graph", case) for row in ROWS for case in DEGENERATE),
+            *((row, "eager", case) for row in THREE for case in DEGENERATE),
+            *((row, "jit", case) for row in BY_XLA for case in OF_ONE_SIZE),
+            (THREE[0], "jit", "one image"),
+        ],
+        [
+            *((row, "jit", case) for row in ROWS if row not in BY_XLA for case in OF_ONE_SIZE),
+            *((row, "jit", "one image") for row in ROWS if row != THREE[0]),
+        ],
+    ),
 )
 def test_degenerate_batches_give_a_finite_value_and_gradient(row, mode, case):
     labels, embeddings = DEGENERATE[case]

@@ -93,7 +93,7 @@ CLASSES = 5
 
 
 def label(value):
-    return value if isinstance(value, str) else ",".join(f"{v}" for v in value.values())
+    return str(value) if isinstance(value, str | bool) else ",".join(f"{v}" for v in value.values())
 
 
 def batch(seed, length=1.0):
@@ -154,6 +154,7 @@ def test_equals_plain_loops_in_float64(name, settings, seed):
 
 
 FIRST = [(name, rows[0]) for name, rows in {**PAIR_LOSSES, **CLASS_LOSSES}.items()]
+KINDS = ("contrastive", "proxy_nca", "soft_triple")
 each_loss = pytest.mark.parametrize(("name", "settings"), FIRST, ids=label)
 
 
@@ -181,7 +182,6 @@ def test_no_tensor_is_larger_than_the_pairs_of_the_batch(name, settings):
     size, dim, classes = 96, 8, 24
     weights = [tf.constant(w) for w in weights_of(name, classes, 4, dim)]
 
-    @tf.function
     def step(labels, x):
         with tf.GradientTape() as tape:
             tape.watch([x, *weights])
@@ -189,9 +189,13 @@ def test_no_tensor_is_larger_than_the_pairs_of_the_batch(name, settings):
             loss = tf.reduce_mean(found)
         return tape.gradient(loss, [x, *weights])
 
-    graph = step.get_concrete_function(
-        tf.TensorSpec((size,), tf.int64), tf.TensorSpec((size, dim), tf.float32)
-    ).graph
+    graph = (
+        tf.function(step, autograph=False)
+        .get_concrete_function(
+            tf.TensorSpec((size,), tf.int64), tf.TensorSpec((size, dim), tf.float32)
+        )
+        .graph
+    )
     sizes = [
         (tensor.shape.num_elements(), operation.name)
         for part in graphs(graph)
@@ -218,6 +222,18 @@ def test_permuting_the_batch_permutes_the_loss(name, settings):
     found, _ = value_and_gradients(name, labels[order], x[order], *weights, **settings)
     assert (order != np.arange(len(labels))).any()
     np.testing.assert_allclose(found, expected[order], rtol=1e-9, atol=1e-12)
+
+
+@each_loss
+def test_ids_that_floats_merge_stay_apart(name, settings):
+    """A function gets the ids as they are, where a class replaces them."""
+    if name in CLASS_LOSSES:
+        return  # class indices, which are small
+    labels, x, _, _ = batch(0)
+    expected, _ = value_and_gradients(name, labels, x, **settings)
+    for offset in (2**24, 2**53, -(2**62)):
+        values, _ = value_and_gradients(name, labels + offset, x, **settings)
+        np.testing.assert_array_equal(values, expected)
 
 
 @each_loss
@@ -261,15 +277,25 @@ def test_a_negative_as_far_as_the_positive_is_not_semi_hard():
     np.testing.assert_allclose(found[0], 6 / 14 * 1)
 
 
-@each_loss
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    ("name", "settings", "jit"),
+    [
+        *((name, settings, False) for name, settings in FIRST),
+        # `guard` adds it to all alike: one loss of each kind, and the others with `--slow`.
+        *(
+            pytest.param(name, settings, True, marks=() if name in KINDS else pytest.mark.slow)
+            for name, settings in FIRST
+        ),
+    ],
+    ids=label,
+)
 def test_what_is_no_number_is_seen_in_the_loss(name, settings, jit):
     """Else a diverged network would look like one that has learned everything."""
     labels, x, proxies, centers = batch(0)
     weights = third(name, proxies, centers)
     labels = np.where(labels == 3, 2, labels)  # nobody alone, so that everybody counts
 
-    @tf.function(jit_compile=jit)
+    @tf.function(jit_compile=jit, autograph=name in KINDS)
     def mean(x):
         found = getattr(losses, f"{name}_loss")(labels, x, *weights, **settings)
         return tf.reduce_mean(found)
