@@ -16,7 +16,7 @@ class NeighborBoard(keras.callbacks.Callback):
 
     It is the image `neighbors` of the run `validation`: the same queries in every epoch and after a
     resume, of distinct classes where possible. Neighbours of another class have an orange frame and
-    a cross, those of the query's class a blue frame. Put it behind the `RetrievalMetrics`, whose
+    a cross, those of the query's class a blue frame. Put it after the `RetrievalMetrics`, whose
     embeddings it shows; in epochs without an evaluation it writes nothing.
 
     Args:
@@ -68,7 +68,7 @@ class NeighborBoard(keras.callbacks.Callback):
             return
         if logs is not None and self._metrics.keys[0] not in logs:
             raise ValueError(
-                "`NeighborBoard` must come behind its `retrieval_metrics` in the list of "
+                "`NeighborBoard` must come after its `retrieval_metrics` in the list of "
                 "callbacks. Received: it comes before, or without it"
             )
         embeddings, labels = self._metrics.embeddings, self._metrics.labels

@@ -24,7 +24,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
     key in every epoch, never NaN. Epochs without an evaluation repeat the values of the last one.
 
     Put it before the callbacks that read its keys (`standard_callbacks` does), and give those
-    `mode="max"`: Keras cannot guess it.
+    `mode="max"`, or `"min"` where less is better: Keras cannot guess it.
 
     Args:
         validation: batches of (images, labels) that can be iterated again, such as
@@ -34,13 +34,15 @@ class RetrievalMetrics(keras.callbacks.Callback):
         every: epochs from one evaluation to the next; the first epoch is always evaluated.
             Defaults to `1`.
         clustering_every: epochs from one k-means to the next, 0 for never. Defaults to `0`.
-        margin: of `val_violated_anchors`, in distance. Defaults to `0.0`: strict discrimination.
+        margin: of `val_violated_anchors`, in the unit of the distances. Defaults to `0.0`: strict
+            discrimination.
         log_dir: folder of TensorBoard logs, for histograms of positive and negative distances in
             its `validation` run. Defaults to `None`, no histograms.
         seed: of k-means and of the sample of pairs. Defaults to `0`.
 
     Attributes:
-        distances: positive and negative distances of the last evaluation, a sample, two arrays.
+        distances: a sample of the positive and negative distances of the last evaluation, two
+            arrays.
         embeddings: of the last evaluation, `(N, D)` float32, in the order of `validation`; a new
             array each time, `None` before the first.
         labels: of the same images, `(N,)`.
@@ -167,8 +169,8 @@ def standard_callbacks(
 
     Args:
         retrieval_metrics: a `RetrievalMetrics`.
-        monitor: the key that selects the best epoch, by its largest value; of a metric of which
-            less is better, by its smallest. Defaults to `"val_recall_at_1"`.
+        monitor: the key that selects the best epoch: its largest value, or its smallest where less
+            is better. Defaults to `"val_recall_at_1"`.
         checkpoint: path of a `.keras` file for the best model, or `None`. Defaults to `None`.
         patience: epochs without a better value after which training stops, or `None`. Defaults
             to `None`.

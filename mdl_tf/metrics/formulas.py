@@ -17,7 +17,7 @@ class Queries(NamedTuple):
     """Source `"queries"`: the queries that have an image of their class to find, Q of them."""
 
     ranks: QueryRanks  # of these queries alone, (Q,) each
-    lone: int  # how many others there were, alone in their class
+    lone: int  # how many more were there, alone in their class
     margin: float  # of `violated_anchors`, in the unit of the distances
 
 

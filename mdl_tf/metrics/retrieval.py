@@ -102,12 +102,15 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
     self_column = np.argsort(columns) if leave_one_out else None
 
     space = _Space(gallery, columns)
+    queries, unknown = len(labels), np.full(len(labels), np.nan)
     ranks = QueryRanks(
-        positives,
-        np.zeros(len(labels), np.int64),
-        *(np.full(len(labels), np.nan) for _ in range(2)),
-        np.zeros(len(labels), bool),
-        *(np.full(len(labels), np.nan) for _ in range(2)),
+        positives=positives,
+        first_rank=np.zeros(queries, np.int64),
+        r_precision=unknown.copy(),
+        average_precision_at_r=unknown.copy(),
+        strict=np.zeros(queries, bool),
+        nearest_negative=unknown.copy(),
+        farthest_positive=unknown.copy(),
     )
 
     def rank_block(block):

@@ -30,7 +30,8 @@ class Metric:
         larger_is_better: `None` where neither is. Defaults to `True`.
         watched: whether it is a scalar of a training: in the logs of `fit`, and of the test classes
             in TensorBoard. Defaults to `True`.
-        monitored: whether it may select the best epoch; of a family, Recall@1. Defaults to `False`.
+        monitored: whether it may select the best epoch; of a family the member of K = 1. Defaults to
+            `False`.
         in_epoch_table: whether the line of each epoch shows it. Defaults to `False`.
         in_tables: whether tables of results have a column of it. Defaults to `True`.
         headline: whether its column comes before all others, and a comparison draws it. Defaults to
@@ -41,7 +42,7 @@ class Metric:
     Raises:
         ValueError: for an unknown source; if the best of a metric is looked for (monitored,
             headline or compared) and larger is not better; or if one that is monitored or in the
-            epoch table is not watched.
+            epoch table is not watched, or needs k-means, which not every epoch has.
     """
 
     key: str
@@ -72,6 +73,11 @@ class Metric:
                 "A metric that is `monitored` or `in_epoch_table` must be `watched`. "
                 f"Received: {self.key}"
             )
+        if (self.monitored or self.in_epoch_table) and self.source == "clusters":
+            raise ValueError(
+                "A metric that is `monitored` or `in_epoch_table` must not have the source "
+                f"'clusters', which not every epoch has. Received: {self.key}"
+            )
 
     @property
     def is_family(self):
@@ -79,7 +85,7 @@ class Metric:
         return "{k}" in self.key
 
     def at(self, k):
-        """The member of a family for a K, which may be a letter where a reader is told of all."""
+        """The member of a family for a K; for the letter "K" what readers are told of all."""
         return dataclasses.replace(
             self,
             key=self.key.format(k=k),

@@ -290,7 +290,7 @@ OTHERS = ImageSet("set", LABELS[::-1], NAMES, images=PIXELS)
         ),
         (
             lambda path: fit([NeighborBoard(METRICS, IMAGES, path), METRICS]),
-            "`NeighborBoard` must come behind its `retrieval_metrics` in the list of callbacks.",
+            "`NeighborBoard` must come after its `retrieval_metrics` in the list of callbacks.",
         ),
         (
             lambda path: fit([METRICS, NeighborBoard(METRICS, OTHERS, path)]),

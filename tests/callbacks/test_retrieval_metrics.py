@@ -120,6 +120,26 @@ def test_early_stopping_checkpoint_and_tensorboard_see_the_keys(tmp_path):
     assert histograms == {"distances/positive", "distances/negative"}
 
 
+class Improving(RetrievalMetrics):
+    """Violated anchors that become fewer and then more."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        logs["val_violated_anchors"] = [0.8, 0.4, 0.5, 0.6, 0.7, 0.9][epoch]
+
+
+def test_callbacks_know_where_less_is_better(tmp_path):
+    callbacks = standard_callbacks(
+        Improving(stream()),
+        monitor="val_violated_anchors",
+        checkpoint=tmp_path / "best.keras",
+        patience=2,
+    )
+    history = fit(callbacks, epochs=6)
+    assert len(history.epoch) == 4, "two epochs without a better value after the second"
+    assert callbacks[1].best == callbacks[2].best == 0.4
+
+
 def test_collapse_shows_as_distances_of_zero_and_recall_of_zero():
     embedder = keras.Sequential(
         [

@@ -116,6 +116,8 @@ def test_results_as_text():
         ({"headline": True, "larger_is_better": False}, "must have `larger_is_better`.*: a"),
         ({"monitored": True, "watched": False}, "must be `watched`. Received: a"),
         ({"in_epoch_table": True, "watched": False}, "must be `watched`. Received: a"),
+        ({"monitored": True, "source": "clusters"}, "must not have the source 'clusters'.*: a"),
+        ({"in_epoch_table": True, "source": "clusters"}, "must not have the source 'clusters'"),
     ],
 )
 def test_rows_that_cannot_be(settings, message):

@@ -109,9 +109,11 @@ def _write_table(table, title):
 
 
 def _write_row(table, i, cells):
-    name, *others = map(_escape_breakable, cells)
-    cells = "".join(f"<td{_column_class(table, j)}>{cell}</td>" for j, cell in enumerate(others, 1))
-    return f'<tr{_row_class(table, i)}><th scope="row">{name}</th>{cells}</tr>'
+    name, *values = map(_escape_breakable, cells)
+    values = "".join(
+        f"<td{_column_class(table, j)}>{value}</td>" for j, value in enumerate(values, 1)
+    )
+    return f'<tr{_row_class(table, i)}><th scope="row">{name}</th>{values}</tr>'
 
 
 def _row_class(table, row):

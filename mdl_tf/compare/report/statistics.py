@@ -140,8 +140,10 @@ def ranking(results):
 
 def find_reference(results):
     """The label of the library's own loss, else that of the first entry."""
-    own = [label for label in results.labels if loss_of(label) == OWN_LOSS]
-    return OWN_LOSS if OWN_LOSS in own else (own or results.labels)[0]
+    labels = [label for label in results.labels if loss_of(label) == OWN_LOSS]
+    if OWN_LOSS in labels:
+        return OWN_LOSS
+    return (labels or results.labels)[0]
 
 
 def loss_of(label):
