@@ -30,8 +30,8 @@ class Metric:
         larger_is_better: `None` where neither is. Defaults to `True`.
         watched: whether it is a scalar of a training: in the logs of `fit`, and of the test classes
             in TensorBoard. Defaults to `True`.
-        monitored: whether it may select the best epoch; of a family the member of K = 1. Defaults to
-            `False`.
+        monitored: whether it may select the best epoch; of a family the member of K = 1. Defaults
+            to `False`.
         in_epoch_table: whether the line of each epoch shows it. Defaults to `False`.
         in_tables: whether tables of results have a column of it. Defaults to `True`.
         headline: whether its column comes before all others, and a comparison draws it. Defaults to
