@@ -82,7 +82,7 @@ def distance_histograms(panels):
             )
         axes.set(title=title, ylabel="density", yticks=[])
         axes.spines[["top", "right", "left"]].set_visible(False)
-    all_axes[0].legend(frameon=False)
+    all_axes[0].legend(frameon=False, loc="upper right")
     all_axes[-1].set_xlabel("distance between two embeddings")
     return figure
 

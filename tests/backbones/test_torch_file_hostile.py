@@ -273,6 +273,20 @@ def test_no_object_takes_a_state(attempt, kind):
                 assert state in nothing
 
 
+def test_nothing_takes_a_state_and_is_used_after_it(attempt):
+    state = b"}" + text("x") + b"Nsb"
+    kind = named("torch", "FloatStorage")
+    parts = (text("storage"), kind + state, text("0"), text("cpu"), long(6), b"N")
+    for body in (
+        named("collections", "OrderedDict") + state + b")R",
+        tensor(several(*parts) + b"Q"),
+        tensor(stored("0", 6) + state),
+        listed(tensor(stored("0", 6)) + state),
+    ):
+        assert isinstance(attempt(archive(as_item(body), STORAGES)), str)
+        assert isinstance(attempt(archive(as_item(body.replace(state, b"")), STORAGES)), dict)
+
+
 CALLABLES = (
     ("collections", "OrderedDict"),
     ("torch._utils", "_rebuild_tensor"),

@@ -1,4 +1,4 @@
-"""A pickle as data: `pickletools` checks its instructions, then an `Unpickler` that can call five
+"""A pickle as data: `pickletools` checks its instructions, then an `Unpickler` that can call four
 functions of ours, and nothing else, reads it.
 
 The names that an `Unpickler` finds decide what can run, and not how much work or memory a pickle
