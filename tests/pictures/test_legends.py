@@ -1,5 +1,5 @@
-"""A legend says where it stands: matplotlib's "best" place takes seconds with many points, and warns
-only on a machine that is slow enough."""
+"""A legend says where it stands: matplotlib's "best" place takes seconds with many points, and
+warns only on a machine that is slow enough."""
 
 import ast
 import json
