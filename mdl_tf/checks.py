@@ -24,6 +24,10 @@ POOLINGS = {
     "max": ("GlobalMaxPooling",),
     "both": ("GlobalAveragePooling", "GlobalMaxPooling"),
 }
+# `embedding.fit_head`: how an embedding layer is set from features.
+HEADS = ("whitened", "pca")
+# `TrainConfig.head`: the same, chosen by the network, at random, or as in the run of `start`.
+STARTS = ("auto", *HEADS, "random", "kept")
 # `TrainConfig.optimizer`: classes of `mdl_tf.optimizers`.
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}
 # `TrainConfig.schedule`: the learning rate over a run.

@@ -26,7 +26,7 @@ ALLOWED = {
     "config": {"datasets", "losses", "metrics"},
     "datasets": {"images"},  # not `config`, which asks it for its table
     "doctor": {"batches", "datasets", "embedding", "losses", "metrics", "pictures", "runs"},
-    "embedding": {"backbones"},
+    "embedding": {"backbones", "metrics"},
     "files": set(),
     "images": set(),
     "losses": set(),

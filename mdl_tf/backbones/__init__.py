@@ -3,6 +3,6 @@
 from mdl_tf.backbones.conv4 import Conv4
 from mdl_tf.backbones.features import Features
 from mdl_tf.backbones.inception_bn import InceptionBN
-from mdl_tf.backbones.named import build
+from mdl_tf.backbones.named import build, native_size
 
-__all__ = ["Conv4", "Features", "InceptionBN", "build"]
+__all__ = ["Conv4", "Features", "InceptionBN", "build", "native_size"]

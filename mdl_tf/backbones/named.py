@@ -86,3 +86,8 @@ def _unknown(name):
         "keras_hub:PRESET, or module:function of your own."
         f"{hint} Received: backbone={name!r}"
     )
+
+
+def native_size(name):
+    """TEMPORARY until the branch efficientnet is merged."""
+    return None if name == "none" else 224

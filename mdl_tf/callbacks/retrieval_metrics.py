@@ -103,6 +103,17 @@ class RetrievalMetrics(keras.callbacks.Callback):
         if logs is not None:
             logs.update(self.last)
 
+    def measure(self, model):
+        """Measure a model as it is, such as before the first epoch.
+
+        Args:
+            model: a `keras.Model`.
+
+        Returns:
+            A dict of what the end of an epoch writes into `logs`.
+        """
+        return self._report(*self._embed(model), bool(self.clustering_every))
+
     @property
     def keys(self):
         """The keys that this callback writes into `logs`."""
@@ -121,26 +132,32 @@ class RetrievalMetrics(keras.callbacks.Callback):
         return bool(names) and not any(name in self.last for name in names)
 
     def _evaluate(self, epoch, clustering):
+        report = self._report(*self._embed(self.model), bool(clustering))
+        self._write_histograms(epoch)
+        return report
+
+    def _embed(self, model):
         if isinstance(self.validation, tuple):
-            embeddings, _ = embed(self.model, self.validation[0])
-            labels = np.reshape(self.validation[1], -1)
-        else:
-            embeddings, labels = embed(self.model, self.validation)
+            embeddings, _ = embed(model, self.validation[0])
+            return embeddings, np.reshape(self.validation[1], -1)
+        embeddings, labels = embed(model, self.validation)
         if labels is None:
             raise ValueError(
                 "`validation` must be batches of (images, labels). Received: images without labels"
             )
+        return embeddings, labels
+
+    def _report(self, embeddings, labels, clustering):
         report = scores.evaluate(
             embeddings,
             labels,
             ks=self.ks,
             margin=self.margin,
-            clustering=bool(clustering),
+            clustering=clustering,
             seed=self.seed,
         )
         self.distances = Distances(*sample_distances(embeddings, labels, seed=self.seed))
         self.embeddings, self.labels = embeddings, labels
-        self._write_histograms(epoch)
         report.update(scores.compute({"distances": self.distances}))
         keys = [metric.key for metric in self._watched() if metric.key in report]
         return {f"val_{key}": float(report[key]) for key in keys}

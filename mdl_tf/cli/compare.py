@@ -78,7 +78,7 @@ def run(args):
 def _without_defaults(settings):
     """The settings of the loss, none if they are its defaults, which a run writes down."""
     with quiet():
-        from mdl_tf.runs.network import resolve
+        from mdl_tf.runs.resolve import resolve
 
     defaults = resolve(TrainConfig(loss=settings["loss"])).loss_args
     return {} if settings["loss_args"] == defaults else settings["loss_args"]

@@ -9,7 +9,13 @@ from mdl_tf.cli.common import absolute, flag
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.config.setting import choices_of
 
-_READERS = {int: int, float: float, float | None: float, dict: json.loads}
+_READERS = {
+    int: int,
+    int | None: int,
+    float: float,
+    float | None: float,
+    dict: json.loads,
+}
 
 
 def add_settings(parser, without=(), defaults=None):
@@ -66,7 +72,8 @@ def read_flags(args):
 def make_paths_absolute(settings):
     """Settings whose paths mean the same when the run goes on from another folder."""
     settings = dict(settings)
-    settings["data_dir"] = absolute(settings.get("data_dir"))
+    for name in ("data_dir", "start"):
+        settings[name] = absolute(settings.get(name))
     if str(settings.get("weights")).lower() not in ("imagenet", "random"):
         settings["weights"] = absolute(settings.get("weights"))
     return settings

@@ -132,7 +132,7 @@ class Comparison:
 
     def _plan(self, entry, phase, number, settings, seed):
         # TensorFlow.
-        from mdl_tf.runs.network import resolve
+        from mdl_tf.runs.resolve import resolve
 
         config = resolve(self.run_config(entry, settings, seed))
         return PlannedTrial(entry, phase, number, settings, config)

@@ -124,7 +124,7 @@ class _TrialWatch(Watch):
         self.stream = io.StringIO()
         self._clock = clock
 
-    def callbacks(self, retrieval_metrics):
+    def callbacks(self, retrieval_metrics, start):
         return [self._clock]
 
 

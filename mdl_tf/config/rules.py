@@ -12,6 +12,19 @@ _NEEDS_A_NETWORK = {
     "weights": "which has none",
     "batch_norm": "which has none",
     "warm_up_epochs": "where nothing could be frozen",
+    "frozen": "where there is nothing else than the embedding layer",
+}
+# What a network that is not trained cannot have, and why.
+_NEEDS_TRAINING = {
+    "augment": "whose features are computed once",
+    "cache": "whose features are computed once, and kept",
+    "batch_norm": "of which nothing is trained",
+    "warm_up_epochs": "which never learns",
+}
+# What the model of another run brings with it.
+_OF_THE_START = {
+    "weights": "which has its own",
+    "folds": "whose training classes would be validation classes of some folds",
 }
 # Settings that are used only with some values of another.
 ONLY_WITH = (
@@ -63,7 +76,7 @@ def check_together(config):
         raise ConfigError(
             f"`data_dir` must name {data_set.data_dir} when dataset={config.dataset!r}."
         )
-    if config.backbone == "inception_bn" and config.image_size < 32:
+    if config.backbone == "inception_bn" and (config.image_size or 32) < 32:
         raise ConfigError(
             "`image_size` must be at least 32 with backbone='inception_bn'. "
             f"Received: image_size={config.image_size}"
@@ -96,6 +109,32 @@ def refuse_unused(config):
                 f"`{name}` must be {default[name]} with backbone='none', {why}. "
                 f"Received: {name}={getattr(config, name)!r}"
             )
+    for name, why in _NEEDS_TRAINING.items():
+        if config.frozen and is_set(config, name):
+            raise ConfigError(
+                f"`{name}` must be left out with `frozen`, a network {why}. "
+                f"Received: {name}={getattr(config, name)!r}"
+            )
+    for name, why in _OF_THE_START.items():
+        if config.start and is_set(config, name):
+            raise ConfigError(
+                f"`{name}` must be left out with `start`, the model of a run {why}. "
+                f"Received: {name}={getattr(config, name)!r}"
+            )
+    if config.head == "kept" and not config.start:
+        raise ConfigError(
+            "`head` may be kept only with `start`, a run that has one. Received: head='kept'"
+        )
+    if config.shrinkage is not None and config.head not in ("auto", "whitened"):
+        raise ConfigError(
+            "`shrinkage` is of head='whitened' only. "
+            f"Received: shrinkage={config.shrinkage}, head={config.head!r}"
+        )
+    if config.refit and (not config.validation or config.folds > 1):
+        raise ConfigError(
+            "`refit` trains on the validation classes in the end, and needs `validation` and no "
+            f"`folds`. Received: validation={config.validation}, folds={config.folds}"
+        )
     for name in ("patience", "monitor"):
         if is_set(config, name) and not config.validation and config.folds == 1:
             raise ConfigError(

@@ -83,7 +83,7 @@ def check(field, value):
         return None
     value, bounds = _plain(value), {name: rules[name] for name in ("least", "below")}
     try:
-        if field.type is int:
+        if field.type in (int, int | None):
             return check_integer(field.name, value, **bounds)
         if field.type in (float, float | None):
             return float(check_number(field.name, value, above=rules["above"], **bounds))

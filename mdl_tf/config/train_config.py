@@ -56,13 +56,54 @@ class TrainConfig:
         "initial weights of the network: imagenet (published ones), a weight file, or random",
         optional=True,
     )
-    image_size: int = setting(64, "height and width of the network's input, in pixels", least=16)
-    embedding_dim: int = setting(64, "size of an embedding", least=1)
-    batch_norm: str = setting(
-        "train",
+    start: str | None = setting(
+        None,
+        "run folder whose model this run begins with; none of its training classes may be "
+        "validation or test here",
+        optional=True,
+    )
+    frozen: bool = setting(
+        False,
+        "leave the network as it is: its features are computed once, and the embedding layer is "
+        "trained on them",
+        before=False,
+    )
+    image_size: int | None = setting(
+        None,
+        "height and width of the network's input, in pixels; default: 64, and with pretrained "
+        "weights the network's own",
+        least=16,
+        optional=True,
+    )
+    embedding_dim: int | None = setting(
+        None,
+        "size of an embedding; default: 64, and on features or with pretrained weights 512, or "
+        "as many as there are features if those are fewer",
+        least=1,
+        optional=True,
+    )
+    head: str = setting(
+        "auto",
+        "how the embedding layer begins: whitened: within-class whitening of the features of the "
+        "training classes, of unit length; pca: their principal axes; random; kept: as in the run "
+        "of --start; auto: kept with --start, whitened on features and pretrained weights, else "
+        "random",
+        choices=checks.STARTS,
+        before="random",
+    )
+    shrinkage: float | None = setting(
+        None,
+        "of the whitening, about 0.1 to 10; default: chosen by training classes held out of it",
+        above=0,
+        optional=True,
+    )
+    batch_norm: str | None = setting(
+        None,
         "batch normalisation: train; frozen: running statistics, nothing of it is trained; "
-        "statistics: running statistics, scale and shift are trained",
+        "statistics: running statistics, scale and shift are trained; default: train, and "
+        "statistics with pretrained weights",
         choices=checks.BATCH_NORMS,
+        optional=True,
     )
     pooling: str = setting(
         "avg",
@@ -106,7 +147,13 @@ class TrainConfig:
         above=0,
         optional=True,
     )
-    learning_rate: float = setting(3e-3, "highest learning rate", above=0)
+    learning_rate: float | None = setting(
+        None,
+        "highest learning rate; default: 0.003; 0.0003 for an embedding layer alone; with "
+        "pretrained weights 0.0001, and 3 times that for the embedding layer",
+        above=0,
+        optional=True,
+    )
     learning_rate_factors: dict = setting(
         {},
         "learning-rate factors of layers or weights by name, as JSON, such as "
@@ -123,12 +170,18 @@ class TrainConfig:
         0.5, "factor on the learning rate at each step of schedule step", above=0, below=1
     )
     monitor: str = setting(
-        "recall_at_1",
+        "map_at_r",
         "validation metric that selects the best epoch",
         choices=table.monitored,
     )
     patience: int = setting(
         0, "stop after this many epochs without a better monitor; 0: never", least=0
+    )
+    refit: bool = setting(
+        False,
+        "when the best epoch is known, train once more on training and validation classes "
+        "together, for as many steps",
+        before=False,
     )
     policy: str = setting("float32", "Keras dtype policy", choices=checks.POLICIES)
     jit: bool = setting(False, "compile with XLA")

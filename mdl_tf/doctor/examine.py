@@ -55,8 +55,11 @@ def read_history(run):
     path = run.folder / "history.csv"
     try:
         with open(path, encoding="utf-8", newline="") as file:
+            # The start, epoch 0, has no loss.
             rows = [
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+                {key: float(value) for key, value in row.items()}
+                for row in csv.DictReader(file)
+                if row.get("epoch") != "0"
             ]
         if any("loss" not in row or "epoch" not in row for row in rows):
             raise ValueError("no columns `epoch` and `loss`")

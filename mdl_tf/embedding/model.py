@@ -14,6 +14,8 @@ def embedding_model(
     pooling="avg",
     l2_normalize=True,
     name="embedder",
+    *,
+    normalize_features=False,
 ):
     """Preprocessing, backbone, pooling, a dense layer, unit length.
 
@@ -32,6 +34,9 @@ def embedding_model(
             over all tokens; not used if the backbone ends in features. Defaults to `"avg"`.
         l2_normalize: whether embeddings are scaled to unit length. Defaults to `True`.
         name: name of the model. Defaults to `"embedder"`.
+        normalize_features: whether the pooled features are scaled to unit length before the dense
+            layer. A learning rate of that layer then means the same for every network; use it with
+            `fit_head`. Defaults to `False`.
 
     Returns:
         A functional `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
@@ -51,6 +56,8 @@ def embedding_model(
     [x] = keras.tree.flatten(backbone(x))
     if len(after) > 2:
         x = _pool(x, POOLINGS[pooling], len(after))
+    if normalize_features:
+        x = layers.UnitNormalization(dtype="float32", name="feature_length")(x)
     x = layers.Dense(embedding_dim, dtype="float32", name="embedding")(x)
     if l2_normalize:
         x = layers.UnitNormalization(dtype="float32", name="unit_length")(x)

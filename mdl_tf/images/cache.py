@@ -104,12 +104,25 @@ def _on_disk(paths, decode, folder, each, progress):
 
 
 def _paths(image_set, view, folder):
+    for name in digests(image_set, view):
+        yield folder / name[:2] / name
+
+
+def digests(image_set, view):
+    """What tells the decoded and resized images of a set apart: content, box and size.
+
+    Args:
+        image_set: an `ImageSet` of images.
+        view: an `images.View`, of which canvas and aspect count.
+
+    Yields:
+        A text for each image.
+    """
     settings = f"{_VERSION} {view.canvas} {view.keep_aspect}"
     for i, content in enumerate(_digests(image_set)):
         slow = image_set.slow is not None and image_set.slow[i]
         box = b"" if image_set.boxes is None else np.asarray(image_set.boxes[i], "<f4").tobytes()
-        name = image_file.digest(f"{settings} {content} {slow}".encode() + box)
-        yield folder / name[:2] / name
+        yield image_file.digest(f"{settings} {content} {slow}".encode() + box)
 
 
 def _digests(image_set):

@@ -142,6 +142,20 @@ class MetricLoss(keras.losses.Loss):
     def has_weights(self):
         return bool(self.weight_specs(1))
 
+    def first_weights(self, embeddings, labels, seed=0):
+        """Values for the weights to begin with, out of the embeddings before training.
+
+        Args:
+            embeddings: of the training set, `(N, D)`.
+            labels: class indices of the same images, `(N,)`.
+            seed: of what is random in them. Defaults to `0`.
+
+        Returns:
+            A dict from names of `weight_specs` to arrays; weights that are not in it begin as
+            `weight_specs` says.
+        """
+        return {}
+
     def attach(self, weights):
         """Let the loss use variables that a model trains and saves; `MetricModel` calls this.
 

@@ -1,6 +1,7 @@
 """What the losses with a vector for each training class share: masks, cross-entropy, weights."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from mdl_tf.checks import check_integer
@@ -10,6 +11,7 @@ from mdl_tf.losses.space import Range
 
 # What is searched of the proxies: a factor on their learning rate.
 RATE_FACTOR = Range(1, 100, log=True)
+_NUDGE = 0.01  # of the length of a proxy
 
 
 def own_class(labels, num_classes):
@@ -56,3 +58,25 @@ class ClassLoss(MetricLoss):
         # enters the loss.
         spread = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
         return {self.proxies: ((self.num_classes, embedding_dim), spread)}
+
+    def first_weights(self, embeddings, labels, seed=0):
+        """As `MetricLoss.first_weights`: each proxy is the mean of its class, of unit length.
+
+        Where a class has several, each is the mean of a part of its images.
+        """
+        rng = np.random.default_rng(seed)
+        shape, _ = self.weight_specs(embeddings.shape[1])[self.proxies]
+        proxies = rng.normal(size=shape).reshape(self.num_classes, -1, shape[-1])
+        proxies /= np.linalg.norm(proxies, axis=-1, keepdims=True)
+        for label in np.unique(labels):
+            own = rng.permutation(np.flatnonzero(labels == label))
+            for k, random in enumerate(proxies[label]):
+                # Of few images each has some, and random numbers keep equal ones apart.
+                part = own[k % len(own) :: proxies.shape[1]]
+                mean = embeddings[part].mean(axis=0, dtype=np.float64)
+                length = np.linalg.norm(mean)
+                if length > 0:
+                    nudge = _NUDGE * random if proxies.shape[1] > 1 else 0
+                    proxies[label, k] = mean / length + nudge
+        proxies /= np.linalg.norm(proxies, axis=-1, keepdims=True)
+        return {self.proxies: proxies.reshape(shape).astype(np.float32)}

@@ -23,7 +23,7 @@ def _check(margin, sharpness, distance, form):
 
 @guard(_check)
 def margin_discriminate_loss(
-    labels, embeddings, *, margin=0.2, sharpness=10.0, distance="euclidean", form="smooth"
+    labels, embeddings, *, margin=0.2, sharpness=20.0, distance="euclidean", form="smooth"
 ):
     """Margin-based Discriminate Loss of each anchor of a batch.
 
@@ -50,7 +50,7 @@ def margin_discriminate_loss(
             units of the distance. Defaults to `0.2`.
         sharpness: how much the hard pairs count above the others, above 0, in one over the units
             of the distance; towards infinity the smooth and hinge forms become the hardest one,
-            which does not use it. Defaults to `10.0`.
+            which does not use it. Defaults to `20.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"` (one minus the cosine).
             Defaults to `"euclidean"`.
         form: `"smooth"`, `"hinge"` or `"hardest"`. Defaults to `"smooth"`.
@@ -112,7 +112,7 @@ class MarginDiscriminateLoss(MetricLoss):
     Args:
         margin: gap between the farthest positive and the nearest negative, at least 0, in the
             units of the distance. Defaults to `0.2`.
-        sharpness: how much the hard pairs count above the others, above 0. Defaults to `10.0`.
+        sharpness: how much the hard pairs count above the others, above 0. Defaults to `20.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
         form: `"smooth"`, `"hinge"` or `"hardest"`. Defaults to `"smooth"`.
         **options: `reduction`, `name`, `dtype`, as in `MetricLoss`.
@@ -133,7 +133,7 @@ class MarginDiscriminateLoss(MetricLoss):
     search_space = {"margin": Range(0, 0.6), "sharpness": Range(4, 64, log=True)}
     positives = "several"
 
-    def __init__(self, margin=0.2, sharpness=10.0, distance="euclidean", form="smooth", **options):
+    def __init__(self, margin=0.2, sharpness=20.0, distance="euclidean", form="smooth", **options):
         settings = {"margin": margin, "sharpness": sharpness, "distance": distance, "form": form}
         super().__init__(settings, **options)
 

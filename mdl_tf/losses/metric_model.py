@@ -76,6 +76,19 @@ class MetricModel(keras.Model):
         self.metric_loss.attach(self.loss_weights.variables_by_name)
         self.built = True
 
+    def begin_at(self, embeddings, labels, seed=0):
+        """Let the weights of the loss begin with what the embedder gives, as proxies at the means
+        of their classes.
+
+        Args:
+            embeddings: of the training set, `(N, D)`.
+            labels: class indices of the same images, `(N,)`.
+            seed: of what is random in it. Defaults to `0`.
+        """
+        values = self.metric_loss.first_weights(embeddings, labels, seed)
+        for name, value in values.items():
+            self.loss_weights.variables_by_name[name].assign(value)
+
     def call(self, inputs, training=None):
         return self.embedder(inputs, training=training)
 

@@ -16,10 +16,12 @@ class EpochTable(keras.callbacks.Callback):
         epochs: of the whole run.
         line: a `ProgressLine`.
         report: a function that prints a line. Defaults to `print`.
+        start: what was measured before the first epoch, a row of its own. Defaults to `None`.
     """
 
-    def __init__(self, steps_per_epoch, epochs, line, report=print):
+    def __init__(self, steps_per_epoch, epochs, line, report=print, start=None):
         super().__init__()
+        self._started_with = start
         self._steps, self._epochs = steps_per_epoch, epochs
         self._line, self._report = line, report
         metrics = [metric for metric in table.rows() if metric.in_epoch_table]
@@ -33,6 +35,8 @@ class EpochTable(keras.callbacks.Callback):
             self._first_epoch = epoch
             titles = "".join(f"{title:>{width}}" for _, title, width in self._columns)
             self._report(f"{'epoch':>7}{titles}   time left")
+            if self._started_with:
+                self._report(f"{'start':>7}{self._values(self._started_with)}")
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
@@ -45,13 +49,15 @@ class EpochTable(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
-        values = "".join(
-            f"{logs[key]:{width}.4f}" if key in logs else f"{'-':>{width}}"
-            for key, _, width in self._columns
-        )
+        values = self._values(logs or {})
         done = (epoch + 1 - self._first_epoch) * self._steps - 1
         per_step = (time.perf_counter() - self._start) / max(1, done)
         left = per_step * self._steps * (self._epochs - epoch - 1)
         self._line.clear()
         self._report(f"{epoch + 1:>3}/{self._epochs:<3}{values}   {duration(left)}")
+
+    def _values(self, logs):
+        return "".join(
+            f"{logs[key]:{width}.4f}" if key in logs else f"{'-':>{width}}"
+            for key, _, width in self._columns
+        )

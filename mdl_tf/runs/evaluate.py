@@ -75,6 +75,11 @@ def evaluate_run(
                 + (", its folds have: evaluate one." if config.cross_validated else ".")
             )
         line.done(len(image_set), image_set.kind)
+    if is_own and config.refit and split in ("validation", "all"):
+        raise ValueError(
+            "`split` must be train or test for a run with `refit`, whose model was trained on the "
+            f"validation classes in the end. Received: split={split!r}"
+        )
     model = load_model(run.model, compile=False)
     if (config.backbone == "none") != (image_set.features is not None):
         raise ConfigError(

@@ -128,6 +128,11 @@ class Run(Store):
                 "`epochs` (--epochs) cannot be changed for a run with `folds`. "
                 f"Received: epochs={epochs} for a run of {config.folds} folds"
             )
+        if config.refit:
+            raise ConfigError(
+                "`epochs` (--epochs) cannot be changed for a run with `refit`, whose best epoch is "
+                f"settled. Received: epochs={epochs} for a run of {config.epochs}"
+            )
         if config.schedule == "cosine":
             raise ConfigError(
                 "`epochs` (--epochs) cannot be changed for a run with schedule='cosine', whose "

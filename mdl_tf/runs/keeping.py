@@ -5,10 +5,12 @@ import shutil
 import keras
 
 from mdl_tf.embedding import load_model
+from mdl_tf.embedding.parts import embedding_layer
 from mdl_tf.runs import phases
 from mdl_tf.runs.folder import STATE
 
 TRAINABLE = "resume/trainable.json"
+HEAD = "resume/head.json"
 
 
 def monitor_key(config):
@@ -24,10 +26,15 @@ def read_state(run):
 class _Keep:
     """The history of a training, and its best epoch: by `monitor`, without validation the last."""
 
-    def __init__(self, config, history=()):
+    counts_start = True  # whether the start is a candidate for the best
+
+    def __init__(self, config, history=(), start=None):
         self.config = config
         self.history = list(history)  # a dict an epoch: `epoch`, from 1, and what Keras logged
+        # What the validation classes had before the first epoch, `epoch` 0; `None` without any.
+        self.start = start
         self.learns = None  # what learns after the warm-up, as `phases.begin` returned it
+        self.head = None  # how the embedding layer began, as `start.set_head` returned it
         self.is_stopped = False  # whether patience has ended the training
         self._key = monitor_key(config)
 
@@ -37,7 +44,7 @@ class _Keep:
 
     @property
     def best_epoch(self):
-        """Number of the best epoch, the first of equal ones; `None` before the first."""
+        """Number of the best epoch, the first of equal ones, 0 for the start; `None` before it."""
         row = self._best_row()
         return row and row["epoch"]
 
@@ -48,9 +55,31 @@ class _Keep:
         return row and row.get(self._key)
 
     def _best_row(self):
-        if not self.history or self._key not in self.history[-1]:
-            return self.history[-1] if self.history else None
-        return max(self.history, key=lambda row: row[self._key])
+        rows = self.candidates
+        if not rows or self._key not in rows[-1]:
+            return rows[-1] if rows else None
+        return max(rows, key=lambda row: row[self._key])
+
+    @property
+    def candidates(self):
+        """The rows that may be the best, in their order: the start, if it counts, and epochs."""
+        first = [self.start] if self.start and self.counts_start else []
+        return [*first, *self.history]
+
+    def add_start(self, logs):
+        """Take what the validation classes have before the first epoch.
+
+        Args:
+            logs: a dict; empty without validation.
+        """
+        self.start = {"epoch": 0, **logs} if logs else None
+
+    @property
+    def rows(self):
+        """The start, if there is one, without what only epochs have, and the epochs."""
+        if not self.start or not self.history:
+            return self.history
+        return [{key: self.start.get(key, "") for key in self.history[0]}, *self.history]
 
     def add_epoch(self, epoch, logs):
         """Add an epoch to the history.
@@ -69,17 +98,22 @@ class _Keep:
 class InMemory(_Keep):
     """Keeps the weights of the best epoch, for a trial of a comparison.
 
+    The start is no candidate: all losses have the same, which is a row of its own.
+
     Args:
         config: the `TrainConfig`.
     """
+
+    counts_start = False
 
     def __init__(self, config):
         super().__init__(config)
         self._weights = None
 
-    def begin(self, learns):
-        """Take what learns after the warm-up, before the first epoch."""
-        self.learns = learns
+    def begin(self, learns, network, start, head):
+        """As `OnDisk.begin`."""
+        self.learns, self.head = learns, head
+        self.add_start(start)
 
     def callback(self, retrieval_metrics, early_stopping):
         """The Keras callback that keeps; it comes last."""
@@ -109,17 +143,21 @@ class OnDisk(_Keep):
         config: the `TrainConfig`.
         run: a `Run`, new or interrupted.
         data: its `Data`.
+        whole: the model from images to embeddings, where its embedding layer alone is trained: it
+            is kept, with that layer. Defaults to `None`: what is trained is the whole.
 
     Raises:
         ConfigError: if the run goes on, and a class has changed sides or a count has changed.
     """
 
-    def __init__(self, config, run, data):
+    def __init__(self, config, run, data, whole=None):
         state = read_state(run)
-        super().__init__(config, state["history"] if state else ())
-        self.run, self.state, self._data = run, state, data
+        kept = (state["history"], state.get("start")) if state else ()
+        super().__init__(config, *kept)
+        self.run, self.state, self._data, self._whole = run, state, data, whole
         if state:
             self.learns, self.is_stopped = run.read_json(TRAINABLE), state["stopped"]
+            self.head = run.read_json(HEAD)
             self._keep_data(new=False)
 
     @property
@@ -127,11 +165,27 @@ class OnDisk(_Keep):
         """Path of the model after the last epoch."""
         return self.run.folder / self.state["checkpoint"]
 
-    def begin(self, learns):
-        """Write, before the first epoch, what learns after the warm-up, and what there is."""
-        self.learns = learns
+    def begin(self, learns, network, start, head):
+        """Write, before the first epoch, what learns after the warm-up, and what there is.
+
+        Args:
+            learns: what `phases.begin` returned.
+            network: the embedder before its first step, a candidate for the best.
+            start: what the validation classes have with it; empty without any.
+            head: what `start.set_head` returned.
+        """
+        self.learns, self.head = learns, head
         self._keep_data(new=True)
         self.run.write_json(TRAINABLE, learns)
+        self.run.write_json(HEAD, head)
+        self.add_start(start)
+        # Not of `network` itself, which is made plain on the way.
+        checkpoint = "resume/start.keras"
+        with self.run.writing(checkpoint) as path:
+            network.save(path)
+        with self.run.writing("model.keras") as path:
+            self._write_best(0, network, self.run.folder / checkpoint, path)
+        (self.run.folder / checkpoint).unlink()
 
     def _keep_data(self, *, new):
         self.run.keep_classes(self._data.sides, new=new)
@@ -149,16 +203,17 @@ class OnDisk(_Keep):
         if self.add_epoch(epoch, logs):
             with self.run.writing("model.keras") as path:
                 self._write_best(epoch, model, self.run.folder / checkpoint, path)
-        self.run.write_rows("history.csv", self.history)
+        self.run.write_rows("history.csv", self.rows)
         self.is_stopped = bool(model.stop_training)
         self.state = {
             "epochs_done": epoch + 1,
             "checkpoint": checkpoint,
             "stopped": self.is_stopped,
-            "best": self.best_value,
+            "best": early_stopping.best if early_stopping else None,
             "wait": early_stopping.wait if early_stopping else 0,
             "last": retrieval_metrics.last if retrieval_metrics else {},
             "history": self.history,
+            "start": self.start,
         }
         self.run.write_json(STATE, self.state)
         for old in (self.run.folder / "resume").glob("epoch-*.keras"):
@@ -166,7 +221,11 @@ class OnDisk(_Keep):
                 old.unlink()
 
     def _write_best(self, epoch, model, checkpoint, path):
-        if phases.changes_layers(self.config, epoch):
+        if self._whole is not None:
+            trained = embedding_layer(phases.embedder_of(model))
+            embedding_layer(self._whole).set_weights(trained.get_weights())
+            self._whole.save(path)
+        elif phases.changes_layers(self.config, epoch):
             # Of the file, since the model itself goes on to be trained as it is.
             embedder = phases.embedder_of(load_model(checkpoint, compile=False))
             phases.make_plain(self.config, self.learns, embedder).save(path)
@@ -201,7 +260,8 @@ class RunCheckpoint(keras.callbacks.Callback):
         if state and self._early_stopping:
             # Keras 3.6 forgets the best value when it first looks for this.
             self._early_stopping.monitor_op = keras.ops.greater
-            self._early_stopping.best = state["best"]
+            if state["best"] is not None:
+                self._early_stopping.best = state["best"]
             self._early_stopping.wait = state["wait"]
         if state and self._retrieval_metrics:
             self._retrieval_metrics.last = dict(state["last"])

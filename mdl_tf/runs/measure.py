@@ -1,4 +1,4 @@
-"""A whole set of images to metrics: through a model, or as raw pixels."""
+"""A whole set of images to metrics: through a model, as features, or as raw pixels."""
 
 from typing import NamedTuple
 
@@ -64,9 +64,43 @@ def measure_set(
             "`image_batches` must be those of `image_set`, in its order. Received: "
             f"{len(labels):,} other labels for {image_set!r}"
         )
+    return measure_embeddings(
+        embeddings, image_set, dataset=dataset, clustering=clustering, seed=seed
+    )
+
+
+def measure_embeddings(embeddings, image_set, *, dataset=None, clustering=True, seed=0):
+    """Metrics of the embeddings of a set.
+
+    Args:
+        embeddings: `(N, D)`.
+        image_set: an `ImageSet`.
+        dataset: as for `measure_set`. Defaults to `None`.
+        clustering: whether to compute NMI and F1. Defaults to `True`.
+        seed: of k-means and of the sample of distances. Defaults to `0`.
+
+    Returns:
+        A `Measured`.
+    """
     report = _measure_vectors(embeddings, image_set, dataset, clustering=clustering, seed=seed)
     distances = metrics.sample_distances(embeddings, image_set.labels, seed=seed)
     return Measured(report, distances, embeddings)
+
+
+def measure_features(features, image_set, dataset=None):
+    """Metrics of features as people use them: of unit length.
+
+    Args:
+        features: `(N, F)`.
+        image_set: an `ImageSet`.
+        dataset: as for `measure_set`. Defaults to `None`.
+
+    Returns:
+        A dict of metrics.
+    """
+    features = np.asarray(features, np.float32)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return _measure_vectors(features / np.maximum(lengths, 1e-12), image_set, dataset)
 
 
 def measure_options(config):
@@ -80,7 +114,7 @@ def measure_options(config):
 
 
 def measure_raw(image_set, dataset=None, stream=None):
-    """Metrics of the images themselves, grey and small, or of the features: without a network.
+    """Metrics of the images themselves, grey and small, or of the features of unit length.
 
     Args:
         image_set: an `ImageSet`.
@@ -91,7 +125,7 @@ def measure_raw(image_set, dataset=None, stream=None):
         A dict of metrics.
     """
     if image_set.features is not None:
-        return _measure_vectors(image_set.features, image_set, dataset)
+        return measure_features(image_set.features, image_set, dataset)
     pixels = []
     with ProgressLine("Raw pixels", len(image_set), stream) as line:
         for images, _ in batches.ordered(image_set, BATCH, RAW_SIZE):

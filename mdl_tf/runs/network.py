@@ -1,18 +1,19 @@
 """From a `TrainConfig` to the objects that Keras trains: model, loss, optimizer."""
 
-import dataclasses
+import contextlib
 import inspect
 
 import keras
 
 from mdl_tf import backbones, optimizers
-from mdl_tf.checks import OPTIMIZERS
+from mdl_tf.checks import HEADS, OPTIMIZERS
 from mdl_tf.config import ConfigError
-from mdl_tf.embedding import embedding_model
+from mdl_tf.embedding import embedding_model, load_model
 from mdl_tf.embedding.batch_norm import set_batch_norm
 from mdl_tf.losses import LOSSES
 from mdl_tf.losses.metric_model import MetricModel
 
+MOST_DIMENSIONS = 512  # of embeddings, where nobody says how many
 RISE = 0.05  # of all steps, in which the rate of the cosine schedule rises
 
 
@@ -20,34 +21,64 @@ def build_model(config, feature_size=None):
     """The embedder of a `TrainConfig`, not compiled. Fetches published weights if it says so.
 
     Args:
-        config: the `TrainConfig`.
+        config: the `TrainConfig`, as `resolve` returns it.
         feature_size: F, numbers in a feature vector, for a data set of features. Defaults to
             `None`, a data set of images.
 
     Raises:
         ConfigError: if there is no such backbone, it cannot be built for that size with those
-            weights, or has no batch normalisation as `batch_norm` wants it.
+            weights, has no batch normalisation as `batch_norm` wants it, or the model of `start` is
+            another one.
     """
     size = config.image_size
     shape = (size, size, 3) if feature_size is None else (feature_size,)
+    model = _load_start(config, shape) if config.start else _build_anew(config, shape)
+    _set_batch_norm(config, model)
+    return model
+
+
+def _build_anew(config, shape):
     try:
         backbone, preprocess = backbones.build(config.backbone, shape, config.weights)
-        model = embedding_model(
+        size = config.embedding_dim
+        if size is None:
+            size = min(MOST_DIMENSIONS, int(backbone.output_shape[-1]))
+        return embedding_model(
             backbone,
             preprocess,
-            embedding_dim=config.embedding_dim,
+            embedding_dim=size,
             pooling=config.pooling,
             l2_normalize=config.l2_normalize,
+            normalize_features=config.head in HEADS,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _load_start(config, shape):
+    """The model of another run, if it is one of this config."""
+    model = load_model(config.start, compile=False)
+    taken = tuple(model.input_shape[1:])
+    if taken != shape:
+        raise ConfigError(
+            "`start` must be a run whose model takes what this one is given. "
+            f"Received: start={config.start!r}, which takes {taken} and not {shape}"
+        )
+    return model
+
+
+def _set_batch_norm(config, model):
+    mode = config.batch_norm
+    if mode is None:
+        # What published fine-tuning does; a network without it, or with one of its own, stays.
+        with contextlib.suppress(ValueError):
+            set_batch_norm(model, "statistics")
     # Not with "train", which would undo what a backbone of the user's own has chosen.
-    if config.batch_norm != "train":
+    elif mode != "train":
         try:
-            set_batch_norm(model, config.batch_norm)
+            set_batch_norm(model, mode)
         except ValueError as error:
             raise ConfigError(f"`batch_norm` with backbone={config.backbone!r}: {error}") from error
-    return model
 
 
 def build_loss(config, num_classes):
@@ -60,7 +91,7 @@ def build_loss(config, num_classes):
     Raises:
         ConfigError: if `loss_args` do not fit the loss, with the ones that do, or the training set.
     """
-    defaults = _loss_defaults(config.loss)
+    defaults = loss_defaults(config.loss)
     for key in config.loss_args:
         if key not in defaults:
             raise ConfigError(
@@ -82,36 +113,10 @@ def build_loss(config, num_classes):
     return loss
 
 
-def _loss_defaults(name):
+def loss_defaults(name):
     """The arguments of a loss and their defaults, `inspect.Parameter.empty` without one."""
     parameters = inspect.signature(LOSSES[name]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-
-
-def resolve(config):
-    """A config with every value that it leaves to a default of the loss or of the optimizer.
-
-    What a run keeps: the defaults of a later version then change nothing about it.
-
-    Args:
-        config: the `TrainConfig`.
-
-    Returns:
-        A `TrainConfig`.
-    """
-    defaults = _loss_defaults(config.loss)
-    # The number of classes is that of the training set where nobody gives it.
-    defaults = {
-        key: value
-        for key, value in defaults.items()
-        if value is not inspect.Parameter.empty and key != "num_classes"
-    }
-    weight_decay = config.weight_decay
-    if weight_decay is None:
-        weight_decay = _optimizer_class(config)().weight_decay
-    return dataclasses.replace(
-        config, loss_args={**defaults, **config.loss_args}, weight_decay=weight_decay
-    )
 
 
 def build_training_model(config, num_classes, embedder):
@@ -176,12 +181,12 @@ def build_optimizer(config, *, first_step=0):
     # AdamW has a default of its own, which None is not.
     if config.weight_decay is not None:
         options["weight_decay"] = config.weight_decay
-    return _optimizer_class(config)(
+    return optimizer_class(config)(
         _rate(config, first_step), learning_rate_factors=config.learning_rate_factors, **options
     )
 
 
-def _optimizer_class(config):
+def optimizer_class(config):
     return getattr(optimizers, OPTIMIZERS[config.optimizer])
 
 

@@ -65,7 +65,7 @@ def forecast(model, config, test_images, validation_images):
     evaluation = per_image * 2 * test_images
     what, size = f"Train {config.backbone}", config.image_size
     seen = f"images at {size} x {size}"
-    if config.backbone == "none":
+    if config.backbone == "none" or config.frozen:
         what, seen = "Train the embedding layer", "features"
     return (
         f"{what} with the {config.loss} loss: {config.epochs} epochs of "
@@ -95,7 +95,7 @@ def draw_pictures(run, config, distances):
             figure.savefig(path, dpi=150)
 
 
-def write_report(run, config, test, results, clock):
+def write_report(run, config, test, results, clock, start_is_kept=False):
     """The end of a run in words; kept as `report.txt`.
 
     Args:
@@ -104,6 +104,7 @@ def write_report(run, config, test, results, clock):
         test: the `ImageSet` of the test classes.
         results: dict from a name to a dict of metrics, as in `metrics.json`.
         clock: the `Clock`.
+        start_is_kept: whether no epoch was better than the start. Defaults to `False`.
 
     Returns:
         A text of several lines.
@@ -113,7 +114,7 @@ def write_report(run, config, test, results, clock):
         table(results),
         "",
         *_published_lines(run, config, test, results),
-        _sentence(results),
+        *_sentences(config, results, start_is_kept),
         f"Time: {clock}.",
         f"Run folder: {run.folder}",
     ]
@@ -122,16 +123,33 @@ def write_report(run, config, test, results, clock):
     return text
 
 
-def _sentence(results):
-    recall = {name: f"{row['recall_at_1']:.3f}" for name, row in results.items()}
-    text = "Training took Recall@1 on unseen classes from {untrained} to {trained}"
-    if "trained" in recall:
-        return text.format(**recall) + "."
-    text = text.format(untrained=recall["untrained"], trained=recall["separated"])
-    return (
-        f"{text}, the mean of the networks; their concatenated embeddings reach "
-        f"{recall['concatenated']}."
-    )
+def _sentences(config, results, start_is_kept):
+    """What came of it, in Recall@1 and MAP@R."""
+    shown = {
+        name: f"{row['recall_at_1']:.3f} / {row['map_at_r']:.3f}" for name, row in results.items()
+    }
+    figures = "Recall@1 / MAP@R on unseen classes"
+    if "features" in shown:
+        yield f"The features alone, of unit length, have {shown['features']}."
+    if "separated" in shown:
+        yield (
+            f"Training took {figures} from {shown['untrained']} to {shown['separated']}, the mean "
+            f"of the networks; their concatenated embeddings reach {shown['concatenated']}."
+        )
+    elif start_is_kept:
+        yield (
+            f"No epoch was better than the start by {config.monitor} on the validation classes, so "
+            f"the start is what this run has, with {figures} of {shown['trained']}."
+        )
+    else:
+        yield f"Training took {figures} from {shown['untrained']} to {shown['trained']}."
+    if "refitted" in shown:
+        yield (
+            "The model of this run was trained once more on training and validation classes "
+            f"together, and has {shown['refitted']}."
+        )
+    if not config.validation and config.folds == 1:
+        yield "Without validation classes nothing was compared: the last epoch counts."
 
 
 def _published_lines(run, config, test, results):

@@ -6,13 +6,25 @@ import numpy as np
 from mdl_tf.callbacks import NeighborBoard
 from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.config import ConfigError
+from mdl_tf.embedding import embed, load_model
+from mdl_tf.embedding.parts import feature_model, head_model
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs import report as run_report
 from mdl_tf.runs.data import describe_data, ordered_stream, read_data
 from mdl_tf.runs.epoch_table import EpochTable
+from mdl_tf.runs.frozen import featurize
 from mdl_tf.runs.keeping import OnDisk, read_state
-from mdl_tf.runs.measure import measure_options, measure_raw, measure_set
+from mdl_tf.runs.measure import (
+    measure_embeddings,
+    measure_features,
+    measure_options,
+    measure_raw,
+    measure_set,
+)
 from mdl_tf.runs.network import build_loss, build_optimizer
+from mdl_tf.runs.refit import refit
+from mdl_tf.runs.resolve import is_pretrained, settle
+from mdl_tf.runs.start import check_start
 from mdl_tf.runs.training import Watch, build_network, fit
 
 _DISTANCES = "resume/distances_untrained.npz"
@@ -49,19 +61,35 @@ class TestSet:
         Returns:
             A `Measured`.
         """
-        if self._batches is None:
-            self._batches = ordered_stream(self.image_set, self._config)
         return measure_set(
             model,
             self.image_set,
             f"Embed test, {name}",
-            image_batches=self._batches,
+            image_batches=self._stream(),
             **measure_options(config),
         )
 
+    def embed(self, model, name):
+        """What a model makes of the set, such as features, in its order.
+
+        Args:
+            model: a `keras.Model` that takes the images.
+            name: of the model, for the progress line.
+
+        Returns:
+            An array `(N, ...)`.
+        """
+        with ProgressLine(f"Embed test, {name}", len(self.image_set)) as line:
+            return embed(model, self._stream(), progress=line)[0]
+
+    def _stream(self):
+        if self._batches is None:
+            self._batches = ordered_stream(self.image_set, self._config)
+        return self._batches
+
 
 def train_network(config, run, report=print, data=None, test_set=None):
-    """Train one network, or go on with it, and report on classes never seen in training.
+    """Train, or go on with an interrupted run, and report on classes never seen in training.
 
     Args:
         config: a `TrainConfig` of one network.
@@ -71,7 +99,8 @@ def train_network(config, run, report=print, data=None, test_set=None):
         test_set: a `TestSet` that several networks share. Defaults to `None`: its own.
 
     Returns:
-        A dict of metrics on the test classes: `raw_pixels` (or `features`), `untrained`, `trained`.
+        A dict of metrics on the test classes: `raw_pixels` of images, `features` of features and of
+        a pretrained network, `untrained`, `trained`, and with `refit` `refitted`.
 
     Raises:
         ConfigError, ValueError: for settings that do not fit each other or the data.
@@ -87,21 +116,50 @@ def train_network(config, run, report=print, data=None, test_set=None):
     # only the data tell.
     build_loss(config, num_classes=2)
     build_optimizer(config)
-    network = None if state or config.backbone == "none" else build_network(config)
+    network = None
+    if not state and config.backbone != "none":
+        network = build_network(config)
     data = data or read_data(config)
     describe_data(data, report)
     run.write_left_out(data.problems)
-    test_set = test_set or TestSet(config, data.test)
-    if state:
+    if not state:
+        if config.start:
+            check_start(config, data)
+        if network is None:
+            network = build_network(config, data.feature_size)
+        config = settle(config, network)
+        run.keep_config(config)
+    else:
         clock.lap("loading")
+    test_set = test_set or TestSet(config, data.test)
     watch = _RunWatch(config, run, data, test_set, results, clock, report)
-    best = fit(config, data, OnDisk(config, run, data), watch, network)
+    features = None
+    if config.frozen:
+        whole = network or load_model(run.model, compile=False)
+        features = featurize(config, data, whole)
+        watch.features = features.test.features
+        keep = OnDisk(config, run, data, whole)
+        best = fit(config, features, keep, watch, head_model(whole))
+    else:
+        keep = OnDisk(config, run, data)
+        best = fit(config, data, keep, watch, network)
     clock.lap("training")
-    return watch.end(best)
+    distances = watch.measure_best(best)
+    if config.refit:
+        again = refit(config, run, keep, data, features, report)
+        clock.lap("refit")
+        watch.measure_refitted(again)
+    return watch.end(distances, keep.best_epoch == 0)
 
 
 class _RunWatch(Watch):
-    """What is printed, drawn and measured of a run; it fills `metrics.json`."""
+    """What is printed, drawn and measured of a run; it fills `metrics.json`.
+
+    Attributes:
+        features: those of the test, of a network that is not trained; else `None`.
+    """
+
+    features = None
 
     def __init__(self, config, run, data, test_set, results, clock, report):
         self._config, self._run, self._data = config, run, data
@@ -121,13 +179,20 @@ class _RunWatch(Watch):
         self._report(run_report.forecast(embedder, self._config, len(test), watched))
         raw = "raw_pixels" if test.features is None else "features"
         self._results[raw] = self._test_set.measure_raw()
+        is_frozen = self.features is not None
+        if is_pretrained(self._config) and test.features is None and not is_frozen:
+            self.features = self._test_set.embed(feature_model(embedder), "features")
+        if self.features is not None:
+            self._results["features"] = measure_features(self.features, test, self._config.dataset)
         measured = self._measure(embedder, "untrained", step=0)
+        if not is_frozen:
+            self.features = None  # of a network that is trained they are others from now on
         with self._run.writing(_DISTANCES) as path:
             np.savez(path, positive=measured.distances[0], negative=measured.distances[1])
         self._run.write_json("metrics.json", self._results)
         self._clock.lap("evaluation")
 
-    def callbacks(self, retrieval_metrics):
+    def callbacks(self, retrieval_metrics, start):
         config, callbacks = self._config, []
         if config.tensorboard:
             log_dir = self._run.tensorboard
@@ -140,31 +205,41 @@ class _RunWatch(Watch):
                     )
                 )
         line = ProgressLine("Train")
-        table = EpochTable(config.steps_per_epoch, config.epochs, line, self._report)
+        table = EpochTable(config.steps_per_epoch, config.epochs, line, self._report, start)
         return [*callbacks, table]
 
-    def end(self, best):
-        """The test through the best model; pictures and the closing table."""
+    def measure_best(self, best):
+        """The test through the best model; a sample of its distances."""
         measured = self._measure(best, "trained", step=read_state(self._run)["epochs_done"])
         self._run.write_json("metrics.json", self._results)
+        return measured.distances
+
+    def measure_refitted(self, model):
+        """The test through what was trained again on the validation classes, too."""
+        self._measure(model, "refitted", step=read_state(self._run)["epochs_done"])
+        self._run.write_json("metrics.json", self._results)
+
+    def end(self, distances, start_is_kept):
+        """Pictures and the closing table."""
         with np.load(self._run.folder / _DISTANCES) as stored:
             before = stored["positive"], stored["negative"]
-        distances = {
-            "Test classes, untrained": before,
-            "Test classes, trained": measured.distances,
-        }
+        distances = {"Test classes, untrained": before, "Test classes, trained": distances}
         run_report.draw_pictures(self._run, self._config, distances)
         self._clock.lap("evaluation")
         text = run_report.write_report(
-            self._run, self._config, self._data.test, self._results, self._clock
+            self._run, self._config, self._data.test, self._results, self._clock, start_is_kept
         )
         self._report("\n" + text)
         return self._results
 
     def _measure(self, model, name, step):
-        measured = self._test_set.measure(model, self._config, name)
+        config = self._config
+        if self.features is None:
+            measured = self._test_set.measure(model, config, name)
+        else:
+            measured = self._measure_features(head_model(model))
         self._results[name] = measured.metrics
-        if self._config.tensorboard:
+        if config.tensorboard:
             write_test(
                 self._run.tensorboard,
                 step,
@@ -173,6 +248,13 @@ class _RunWatch(Watch):
                 measured.distances,
                 self._data.test,
                 measured.embeddings,
-                seed=self._config.own_seed,
+                seed=config.own_seed,
             )
         return measured
+
+    def _measure_features(self, head):
+        """The test through an embedding layer, from the features that its network makes of it."""
+        embeddings, _ = embed(head, self.features)
+        options = measure_options(self._config)
+        del options["augment"]
+        return measure_embeddings(embeddings, self._test_set.image_set, **options)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mdl_tf.callbacks import RetrievalMetrics
 from mdl_tf.metrics import columns
-from mdl_tf.runs import phases
+from mdl_tf.runs import phases, start
 from mdl_tf.runs.data import ordered_stream, training_stream
 from mdl_tf.runs.divergence import StopIfDiverged
 from mdl_tf.runs.keeping import monitor_key
@@ -29,13 +29,18 @@ class Watch:
         """Print a line."""
 
     def begin(self, embedder):
-        """Look at the network before its first step; not called where a training goes on."""
+        """Look at the network before its first step; not called where a training goes on.
 
-    def callbacks(self, retrieval_metrics):
+        Args:
+            embedder: a `keras.Model`, as it begins: with its head.
+        """
+
+    def callbacks(self, retrieval_metrics, start):
         """Keras callbacks that show what is going on, behind those that measure and stop.
 
         Args:
             retrieval_metrics: the `RetrievalMetrics` of the validation classes, or `None`.
+            start: what they measured before the first epoch, if this is about it; else `None`.
         """
         return []
 
@@ -73,7 +78,7 @@ def build_network(config, feature_size=None):
     return build_model(config, feature_size)
 
 
-def fit(config, data, keep, watch=None, network=None):
+def fit(config, data, keep, watch=None, network=None, epochs=None):
     """Train a config on the training classes, watched on the validation classes.
 
     Seed, precision, network, phases, the best epoch: whatever trains, trains here.
@@ -86,10 +91,13 @@ def fit(config, data, keep, watch=None, network=None):
         watch: a `Watch`. Defaults to `None`: nothing is shown.
         network: what `build_network` made just now, for callers that want it refused before they
             read their data. Defaults to `None`: it is built here.
+        epochs: the last epoch, where the schedule of the config is left early. Defaults to `None`:
+            that of the config.
 
     Returns:
-        The embedder of the best epoch by `monitor` on the validation classes, of the last one
-        without any; not compiled, and of Keras's own layers if the backbone is.
+        The embedder of the best epoch by `monitor` on the validation classes, or that of the start
+        if no epoch is better; of the last epoch without validation classes. Not compiled, and of
+        Keras's own layers if the backbone is.
 
     Raises:
         ConfigError, ValueError: for settings that do not fit each other or the data.
@@ -109,9 +117,11 @@ def fit(config, data, keep, watch=None, network=None):
     stream = training_stream(data.train, config, done, watch.stream)
     retrieval_metrics = _measure_validation(config, data.validation, model.loss, watch)
     if not done:
-        keep.begin(learns)
+        head = start.set_head(config, data.train, network, model, watch)
+        first_logs = retrieval_metrics.measure(network) if retrieval_metrics else {}
+        keep.begin(learns, network, first_logs, head)
         watch.begin(network)
-    for first, last in _phases_left(config, done):
+    for first, last in _phases_left(config, done, epochs):
         if keep.is_stopped:
             break
         if first < config.warm_up_epochs:
@@ -123,12 +133,31 @@ def fit(config, data, keep, watch=None, network=None):
         _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, last)
         # It goes before that of the next phase is made: both may hold all images.
         stream = None
+    _tell_of_the_start(config, keep, watch)
     return keep.best_model(model)
 
 
-def _phases_left(config, done):
+def _tell_of_the_start(config, keep, watch):
+    if keep.start is None and keep.history:
+        watch.report(
+            "No validation classes: the last epoch counts, whether it beats the start or not."
+        )
+    elif keep.best_epoch == 0 and keep.history:
+        key = monitor_key(config)
+        best = max(row[key] for row in keep.history)
+        watch.report(
+            f"No epoch was better than the start by {key}, {keep.start[key]:.4f} against "
+            f"{best:.4f} at best: the start is kept. `mdl-tf doctor` looks for the reason."
+        )
+
+
+def _phases_left(config, done, epochs=None):
     """The first and the last epoch of each phase that is left: the warm-up, and the rest."""
-    ends = [done, *(end for end in (config.warm_up_epochs, config.epochs) if end > done)]
+    last = config.epochs if epochs is None else epochs
+    ends = [done]
+    for end in (min(config.warm_up_epochs, last), last):
+        if end > ends[-1]:
+            ends.append(end)
     return list(zip(ends[:-1], ends[1:], strict=True))
 
 
@@ -164,7 +193,7 @@ def _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, las
         callbacks=[
             StopIfDiverged(config.learning_rate),
             *measuring,
-            *watch.callbacks(retrieval_metrics),
+            *watch.callbacks(retrieval_metrics, keep.start if first == 0 else None),
             keep.callback(retrieval_metrics, early_stopping),
         ],
     )

@@ -1,7 +1,7 @@
 """A run as a whole: one network, or one for each fold of a cross-validation."""
 
 from mdl_tf.runs.folds import train_folds
-from mdl_tf.runs.network import resolve
+from mdl_tf.runs.resolve import resolve
 from mdl_tf.runs.single import train_network
 
 
@@ -28,8 +28,8 @@ def train(config, run, *, report=print):
     """
     with run.alone("A run must be trained"):
         run.remove_unfinished()
-        config = resolve(config)
         if not run.has_epochs:
+            config = resolve(config)
             run.keep_config(config)
         train_one = train_folds if config.cross_validated else train_network
         return train_one(config, run, report)
