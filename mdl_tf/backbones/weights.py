@@ -16,10 +16,10 @@ from mdl_tf.files import data_folder, replacing, temporary_folder
 # Trained by Y. Xiong on ILSVRC 2012 with Caffe, ported by R. Cadene to PyTorch.
 FILE = "bn_inception-52deb4733.pth"
 SHA256 = "52deb473314542a5c2f87e9e6f26f4ca42fe863d15f986414dbae8c2dfdd2353"
-# Tried in this order; whatever comes is checked. None could be reached where this was written. The
-# first is named by nearly all public code, and its server is known to be down for weeks. The second
-# is the Internet Archive's copy of it: of two other files of that folder, copies are known to be
-# whole. The third is named by two public repositories on incremental retrieval.
+# Tried in this order; whatever comes is checked. None was downloaded where this was written, which
+# reaches no such host. The first is named by nearly all public code, and its server is known to be
+# down for weeks. The second is the Internet Archive's copy of it; of two other files of that folder
+# somebody found whole copies there. The third is named by two public repositories.
 SOURCES = (
     f"http://data.lip6.fr/cadene/pretrainedmodels/{FILE}",
     f"https://web.archive.org/web/2020id_/http://data.lip6.fr/cadene/pretrainedmodels/{FILE}",
