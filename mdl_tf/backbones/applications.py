@@ -7,6 +7,27 @@ import keras
 
 from mdl_tf.backbones.fitting import in_short, load_weights
 
+# Sides of the images that networks were trained with, where it is not 224.
+SIZES = {
+    "efficientnetb1": 240,
+    "efficientnetb2": 260,
+    "efficientnetb3": 300,
+    "efficientnetb4": 380,
+    "efficientnetb5": 456,
+    "efficientnetb6": 528,
+    "efficientnetb7": 600,
+    "efficientnetv2b1": 240,
+    "efficientnetv2b2": 260,
+    "efficientnetv2b3": 300,
+    "efficientnetv2s": 384,
+    "efficientnetv2m": 480,
+    "efficientnetv2l": 480,
+    "inceptionresnetv2": 299,
+    "inceptionv3": 299,
+    "nasnetlarge": 331,
+    "xception": 299,
+}
+
 
 def plain(name):
     """A name without what does not tell networks apart: case, `_` and `-`.

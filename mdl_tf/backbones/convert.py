@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from mdl_tf.backbones import weights
+from mdl_tf.backbones import state_dict, weights
 from mdl_tf.backbones.inception_bn import InceptionBN
 from mdl_tf.files import replacing
 
@@ -38,7 +38,7 @@ def convert_weights(source, destination):
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
     if not source.is_file():
         raise ValueError(f"`source` must be a file that exists. Received: source={source}")
-    if source.suffix in weights.KERAS_SUFFIXES:
+    if source.suffix in state_dict.KERAS_SUFFIXES:
         raise ValueError(
             "`source` must be a PyTorch file of Inception-BN, and comes before `destination`. "
             f"Received: source={source}, a file of Keras"
@@ -65,5 +65,5 @@ def convert_weights(source, destination):
         raise ValueError(
             f"`destination` must be in a folder that can be written. Received: {error}"
         ) from error
-    sha256 = weights.sha256(source)
+    sha256 = state_dict.sha256(source)
     return Converted(len(arrays), classes, sha256, sha256 == weights.SHA256)

@@ -2,7 +2,10 @@
 
 import difflib
 import importlib
+import json
 import os
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +14,9 @@ from keras import ops
 from mdl_tf.backbones.fitting import accepts, at_size, check_size, in_short
 
 PREFIX = "keras_hub:"
+# Sides that names of presets end in or hold, such as `vit_base_patch16_384_imagenet`; other numbers
+# there are depths.
+SIZES = {192, 224, 240, 256, 288, 299, 336, 378, 384, 448, 512, 518}
 
 
 def is_name(name):
@@ -58,6 +64,27 @@ def build(name, input_shape, weights):
         ) from error
     check_size(backbone, input_shape, name)
     return at_size(backbone, input_shape), _preprocess(converter, input_shape, name)
+
+
+def native_size(name):
+    """The size of the images that a preset is made for, by its name or its folder.
+
+    Args:
+        name: `"keras_hub:"` and a name or a folder of a preset.
+
+    Returns:
+        Pixels of a side, or `None` if neither tells.
+    """
+    preset = os.path.expanduser(name.removeprefix(PREFIX))
+    if not os.path.isdir(preset):
+        numbers = {int(number) for number in re.findall(r"(?<!\d)\d{3}(?!\d)", preset)}
+        return next(iter(numbers & SIZES), None)
+    try:
+        text = (Path(preset) / "image_converter.json").read_text("utf-8")
+        height, width = json.loads(text)["config"]["image_size"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return height if type(height) is int and height == width else None
 
 
 def _library(name):

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from mdl_tf.backbones import weights as weight_files
 from mdl_tf.backbones.fitting import check_input_shape
-from mdl_tf.checks import check_integer
+from mdl_tf.backbones.head import add_head, check_head
 
 # Subtracted from pixels in [0, 255] in the channel order of the published weights.
 IMAGENET_MEAN_BGR = (104.0, 117.0, 128.0)
@@ -146,15 +146,7 @@ def InceptionBN(
             not fit, or if the published one cannot be fetched.
     """
     shape = check_input_shape(input_shape, MINIMUM_SIZE)
-    classes = check_integer("classes", classes, least=1)
-    if pooling not in (None, "avg", "max"):
-        raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}")
-    if weights == "imagenet" and include_top and classes != weight_files.CLASSES:
-        raise ValueError(
-            f"`classes` must be {weight_files.CLASSES} for the top of weights='imagenet'. "
-            f"Received: classes={classes}"
-        )
-
+    classes = check_head(include_top, weights, pooling, classes)
     inputs = keras.Input(shape, name="image")
     x = _conv_bn_relu(inputs, 64, 7, "conv1_7x7_s2", "conv1_relu_7x7", strides=2)  # 112 x 112 x 64
     x = _max_pool_halving(x, padding=1, name="pool1_3x3_s2")  # 56 x 56 x 64
@@ -164,14 +156,7 @@ def InceptionBN(
     for block, widths in BLOCKS.items():
         x = _block(x, block, *widths)
 
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="global_pool")(x)
-        x = layers.Dense(classes, name=weight_files.TOP)(x)
-    elif pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name="global_pool")(x)
-    elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name="global_pool")(x)
-
+    x = add_head(x, include_top, pooling, classes, weight_files.TOP)
     model = keras.Model(inputs, x, name=name)
     if weights is not None:
         weight_files.load(model, weights)

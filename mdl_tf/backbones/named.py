@@ -5,14 +5,28 @@
 """
 
 import difflib
+import inspect
 
-from mdl_tf.backbones import applications, conv4, hub, inception_bn, own
+from mdl_tf.backbones import applications, conv4, hub, own
 from mdl_tf.backbones.conv4 import Conv4
+from mdl_tf.backbones.efficientnet_lite import (
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+)
 from mdl_tf.backbones.features import Features
 from mdl_tf.backbones.fitting import check_input_shape, load_weights
 from mdl_tf.backbones.inception_bn import InceptionBN
 
-OURS = ("inception_bn", "conv4", "none")
+# Those with published weights; the file of each has its `preprocess_input`.
+PUBLISHED = {
+    "inception_bn": InceptionBN,
+    "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite1": EfficientNetLite1,
+    "efficientnet_lite2": EfficientNetLite2,
+}
+OURS = (*PUBLISHED, "conv4", "none")
+SIZE = 224  # what networks that do not say otherwise are made for
 
 
 def build(name, input_shape, weights=None):
@@ -20,6 +34,7 @@ def build(name, input_shape, weights=None):
 
     Args:
         name: `"inception_bn"`, `"conv4"`, or `"none"`, which hands features on;
+            `"efficientnet_lite0"`, `1` or `2`, in any case, with or without `_` and `-`;
             a network of `keras.applications` in any case, with or without `_` and `-`, such as
             `"resnet50"` or `"EfficientNetV2B0"`;
             `"keras_hub:PRESET"`, any preset of KerasHub with an image backbone, by name or folder
@@ -29,9 +44,10 @@ def build(name, input_shape, weights=None):
             preprocessing.
         input_shape: `(H, W, 3)` in pixels; for `"none"` `(F,)`, numbers in a feature vector.
         weights: `None` for random weights; `"imagenet"` for the published ones, which are fetched
-            once (with KerasHub those of the preset, whatever they were trained on); or the path of
-            a weight file of this backbone, such as a `.weights.h5` (not with KerasHub, where a
-            preset folder brings them). Defaults to `None`.
+            once (those of EfficientNet-Lite come with a package instead; with KerasHub those of the
+            preset, whatever they were trained on); or the path of a weight file of this backbone,
+            such as a `.weights.h5` (not with KerasHub, where a preset folder brings them). Defaults
+            to `None`.
 
     Returns:
         A `keras.Model` from images `(B, H, W, 3)` to maps, tokens or features, and a function from
@@ -50,8 +66,10 @@ def build(name, input_shape, weights=None):
             "`input_shape` must be `(H, W, 3)`, or `(F,)` with backbone='none'. "
             f"Received: input_shape={input_shape} with backbone={name!r}"
         ) from None
-    if name == "inception_bn":
-        return InceptionBN(input_shape=shape, weights=weights), inception_bn.preprocess_input
+    builder = _published(name)
+    if builder is not None:
+        preprocess = inspect.getmodule(builder).preprocess_input
+        return builder(input_shape=shape, weights=weights), preprocess
     if name == "conv4":
         return load_weights(Conv4(shape), weights, name), conv4.preprocess_input
     if hub.is_name(name):
@@ -62,6 +80,41 @@ def build(name, input_shape, weights=None):
     if function is None:
         raise ValueError(_unknown(name))
     return applications.build(function, name, shape, weights)
+
+
+def native_size(name):
+    """Of what size the images are that a backbone is made for; nothing is built or fetched.
+
+    Args:
+        name: as `build` takes it.
+
+    Returns:
+        Pixels of a side: what the published weights were trained with, as far as that is known, or
+        the default of the function that builds it, else 224. `None` for `"none"`.
+
+    Raises:
+        ValueError: if there is no such backbone.
+    """
+    if name == "none":
+        return None
+    if hub.is_name(name):
+        return hub.native_size(name) or SIZE
+    if own.is_name(name):
+        return own.native_size(name) or SIZE
+    builder = Conv4 if name == "conv4" else _published(name)
+    if builder is not None:
+        return inspect.signature(builder).parameters["input_shape"].default[0]
+    if applications.find(str(name)) is None:
+        raise ValueError(_unknown(name))
+    return applications.SIZES.get(applications.plain(name), SIZE)
+
+
+def _published(name):
+    """What builds a network of this library with published weights, or `None`."""
+    plain = applications.plain(str(name))
+    if plain.startswith("efficientnetlite"):
+        return next((PUBLISHED[n] for n in PUBLISHED if applications.plain(n) == plain), None)
+    return PUBLISHED.get(name)
 
 
 def _features(shape, weights):
@@ -86,8 +139,3 @@ def _unknown(name):
         "keras_hub:PRESET, or module:function of your own."
         f"{hint} Received: backbone={name!r}"
     )
-
-
-def native_size(name):
-    """TEMPORARY until the branch efficientnet is merged."""
-    return None if name == "none" else 224

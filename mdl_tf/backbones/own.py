@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import traceback
 from pathlib import Path
 
@@ -61,6 +62,26 @@ def build(name, input_shape, weights):
     load_weights(model, weights, name)
     _check_saving(sized, preprocess, input_shape, name)
     return sized, preprocess
+
+
+def native_size(name):
+    """The size that a function of the user's own has as the default of its `input_shape`.
+
+    Args:
+        name: `"module:function"`; its module is imported, the function is not called.
+
+    Returns:
+        Pixels of a side, or `None` if it has no default, or none that is square.
+
+    Raises:
+        ValueError: if there is no such function, or its module fails.
+    """
+    function = _function(name)
+    try:
+        height, width, _ = inspect.signature(function).parameters["input_shape"].default
+    except (KeyError, TypeError, ValueError):
+        return None
+    return height if type(height) is int and height == width else None
 
 
 def import_layers(name):

@@ -47,7 +47,8 @@ class TrainConfig:
     fold: int = setting(0, "train the network of this fold only, from 1; 0: all", least=0)
     backbone: str = setting(
         "inception_bn",
-        "network: inception_bn or conv4; one of keras.applications, such as resnet50; "
+        "network: inception_bn, efficientnet_lite0 (or 1, 2) or conv4; one of keras.applications, "
+        "such as resnet50; "
         "keras_hub:PRESET; module:function of your own; none: train the embedding layer only, on "
         "features (npz)",
     )

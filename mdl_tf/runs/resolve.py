@@ -80,8 +80,11 @@ def _resolve_network(config):
         image_size, embedding_dim = _sizes_of_start(config)
     elif not (pretrained or features):
         embedding_dim = embedding_dim or DIMENSIONS_OF_RANDOM
-    if image_size is None:
-        image_size = backbones.native_size(config.backbone) if pretrained else None
+    if image_size is None and pretrained:
+        try:
+            image_size = backbones.native_size(config.backbone)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     batch_norm = config.batch_norm
     if batch_norm is None and (features or config.frozen or not pretrained):
         batch_norm = "train"

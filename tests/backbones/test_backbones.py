@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.applications import imagenet_utils
 from keras.src.utils import file_utils
 
 import mdl_tf
@@ -133,11 +134,13 @@ def test_every_network_of_keras_is_found_and_has_units():
     [
         (
             ("vgg", (32, 32, 3)),
-            "`backbone` must be inception_bn, conv4, none, a network of keras.applications such as "
-            "resnet50, keras_hub:PRESET, or module:function of your own. "
+            "`backbone` must be inception_bn, efficientnet_lite0, efficientnet_lite1, "
+            "efficientnet_lite2, conv4, none, a network of keras.applications such as resnet50, "
+            "keras_hub:PRESET, or module:function of your own. "
             "Did you mean vgg19, vgg16? Received: backbone='vgg'",
         ),
         (("Inception-BN", (32, 32, 3)), "Did you mean inception_bn, "),
+        (("efficientnet_lite3", (32, 32, 3)), "Did you mean efficientnet_lite2, "),
         ((None, (32, 32, 3)), "Received: backbone=None"),
         (("a b:c", (32, 32, 3)), "module:function of your own. Received: backbone='a b:c'"),
         (
@@ -196,11 +199,96 @@ def test_features_are_handed_on():
     assert preprocess is None
 
 
-def test_weights_of_inception_bn_are_its_own_business(monkeypatch):
-    given = {}
-    monkeypatch.setattr(named, "InceptionBN", lambda **options: given.update(options))
-    backbones.build("inception_bn", (64, 64, 3), "imagenet")
+@pytest.mark.parametrize("name", named.PUBLISHED)
+def test_weights_of_the_published_networks_are_their_own_business(monkeypatch, name):
+    given, units = {}, inspect.getmodule(named.PUBLISHED[name]).preprocess_input
+
+    def builder(**options):
+        given.update(options)
+        return "the network"
+
+    builder.__module__ = named.PUBLISHED[name].__module__
+    monkeypatch.setitem(named.PUBLISHED, name, builder)
+    assert backbones.build(name, (64, 64, 3), "imagenet") == ("the network", units)
     assert given == {"input_shape": (64, 64, 3), "weights": "imagenet"}
+
+
+@pytest.mark.parametrize("name", ["EfficientNetLite1", "efficientnet-lite1", "EFFICIENTNET_LITE_1"])
+def test_efficientnet_lite_is_found_in_any_spelling(name):
+    network, preprocess = backbones.build(name, (32, 32, 3))
+    assert network.name == "efficientnet_lite1"
+    np.testing.assert_allclose(preprocess(PIXELS), (PIXELS - 127) / 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("inception_bn", 224),
+        ("efficientnet_lite0", 224),
+        ("EfficientNet-Lite1", 240),
+        ("efficientnet_lite2", 260),
+        ("conv4", 32),
+        ("none", None),
+        ("EfficientNet-B0", 224),
+        ("efficientnet_v2_s", 384),
+        ("keras_hub:vit_base_patch16_384_imagenet", 384),
+        ("keras_hub:densenet_121_imagenet", 224),
+        ("keras_hub:resnet_152_imagenet", 224),
+    ],
+)
+def test_native_sizes(name, size):
+    assert named.native_size(name) == size
+
+
+def test_native_sizes_of_keras_are_those_of_keras(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def obtain(input_shape, default_size, **options):
+        raise Asked(default_size)
+
+    monkeypatch.setattr(imagenet_utils, "obtain_input_shape", obtain)
+    checked = 0
+    for name in applications.names():
+        # Nothing is built: the first thing that Keras does is to look at the size.
+        if not name.startswith("mobilenetv3"):
+            with pytest.raises(Asked) as raised:
+                applications.find(name)(weights=None)
+            assert named.native_size(name) == raised.value.args[0], name
+            checked += 1
+    assert checked > 30
+
+
+def test_native_size_of_what_is_not_there():
+    with pytest.raises(ValueError, match="Did you mean vgg19, vgg16"):
+        named.native_size("vgg")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ('{"config": {"image_size": [96, 96]}}', 96),
+        ('{"config": {"image_size": [96, 64]}}', 224),
+        ('{"config": {"image_size": null}}', 224),
+        ("no JSON", 224),
+    ],
+)
+def test_native_size_of_a_preset_folder(tmp_path, text, size):
+    assert named.native_size(f"keras_hub:{tmp_path}") == 224
+    (tmp_path / "image_converter.json").write_text(text)
+    assert named.native_size(f"keras_hub:{tmp_path}") == size
+
+
+def test_native_size_of_a_function_of_the_users_own(own):
+    path = own / "own_backbones.py"
+    for name, default in (("sized", "(96, 96, 3)"), ("wide", "(96, 64, 3)"), ("free", "None")):
+        text = f"\ndef {name}(input_shape={default}):\n    raise RuntimeError\n"
+        path.write_text(path.read_text("utf-8") + text, "utf-8")
+    assert named.native_size("own_backbones:sized") == 96
+    for name in ("wide", "free", "build"):
+        assert named.native_size(f"own_backbones:{name}") == 224
+    with pytest.raises(ValueError, match="must name a function of its module"):
+        named.native_size("own_backbones:nothing")
 
 
 @pytest.mark.parametrize("name", ["conv4", "mobilenet"])

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import socket
 import tarfile
 import threading
 import tracemalloc
@@ -390,10 +391,12 @@ def source(files, monkeypatch, tmp_path):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            self.send_response(200 if asked[-1].endswith("standin.pth") else 404)
+            sent = {"/standin.pth": content, "/page.html": b"Not here any more."}
+            sent["/cut_off.pth"] = content[:1000]
+            self.send_response(200 if self.path in sent else 404)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(sent.get(self.path, b""))
 
         def log_message(self, *args):
             pass
@@ -402,7 +405,8 @@ def source(files, monkeypatch, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
     base = f"http://127.0.0.1:{server.server_port}/"
-    monkeypatch.setattr(weights, "URL", base + "standin.pth")
+    monkeypatch.setattr(weights, "FILE", "standin.pth")
+    monkeypatch.setattr(weights, "SOURCES", (base + "standin.pth",))
     monkeypatch.setattr(weights, "SHA256", hashlib.sha256(content).hexdigest())
     yield base, asked
     server.shutdown()
@@ -475,32 +479,53 @@ def test_two_that_fetch_at_once_both_get_it(source, tmp_path, network):
     assert [path.name for path in folder.iterdir()] == ["standin.pth"]
 
 
-def test_imagenet_that_is_another_file_is_refused(source, monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "SHA256", "0" * 64)
-    with pytest.raises(ValueError) as raised:
-        InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
-    message = str(raised.value)
-    assert message.startswith(
-        f"`weights` 'imagenet' needs standin.pth (45 MB, sha256 {'0' * 64}), which could not be "
-        f"fetched. Try again later, or put the file into {tmp_path / 'home' / 'models'}, or give "
-        "its path as weights. Received: "
-    )
-    assert "hash" in message
-    assert not list((tmp_path / "home" / "models").glob("*.h5"))
+def test_imagenet_from_the_first_source_that_has_the_very_file(
+    source, network, monkeypatch, tmp_path, files
+):
+    base, asked = source
+    folder = tmp_path / "home" / "models"
+    unused = socket.create_server(("127.0.0.1", 0))
+    nobody = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+    unused.close()
+    names = ("gone.pth", "page.html", "cut_off.pth", "standin.pth", "never_asked.pth")
+    monkeypatch.setattr(weights, "SOURCES", (nobody, *(base + name for name in names)))
+    assert weights._fetch(folder).read_bytes() == files("legacy").read_bytes()
+    assert asked == [f"/{name}" for name in names[:4]]
+    assert [path.name for path in folder.iterdir()] == ["standin.pth"]
+
+
+def test_a_source_that_says_nothing_is_given_up(source, monkeypatch, tmp_path, files):
+    base, _ = source
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sources = (f"http://127.0.0.1:{silent.getsockname()[1]}/", base + "standin.pth")
+        monkeypatch.setattr(weights, "SOURCES", sources)
+        monkeypatch.setattr(weights, "TIMEOUT", 0.2)
+        assert weights._fetch(tmp_path).read_bytes() == files("legacy").read_bytes()
 
 
 def test_imagenet_without_a_source_says_what_to_do(source, monkeypatch, tmp_path, files):
     base, _ = source
-    monkeypatch.setattr(weights, "URL", base + "gone.pth")
-    with pytest.raises(ValueError, match="404"):
+    sources = (base + "gone.pth", base + "page.html")
+    monkeypatch.setattr(weights, "SOURCES", sources)
+    with pytest.raises(ValueError) as raised:
         InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
-    # What it says to do works.
     folder = tmp_path / "home" / "models"
-    (folder / "gone.pth").write_bytes(files("legacy").read_bytes())
+    assert str(raised.value) == (
+        f"`weights` 'imagenet' needs standin.pth (45 MB, sha256 {weights.SHA256}), which could not "
+        f"be fetched. Try again later, or put the file into {folder}, or give its path as weights "
+        "(--weights FILE), or take backbone='efficientnet_lite0', whose weights come with pip. "
+        f"Received: {sources[0]}: HTTP Error 404: Not Found; {sources[1]}: 18 bytes that have "
+        f"sha256 {hashlib.sha256(b'Not here any more.').hexdigest()}"
+    )
+    assert list(folder.iterdir()) == []
+    # What it says to do works.
+    (folder / "standin.pth").write_bytes(files("legacy").read_bytes())
     InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
 
 
 def test_the_published_file_is_the_one_that_the_research_names():
-    assert weights.URL.endswith("/bn_inception-52deb4733.pth")
+    assert weights.FILE == "bn_inception-52deb4733.pth"
     assert weights.SHA256.startswith("52deb4733")
     assert len(weights.SHA256) == 64
+    assert len(weights.SOURCES) > 1
+    assert all(source.startswith(("http://", "https://")) for source in weights.SOURCES)
