@@ -36,8 +36,8 @@ ALLOWED = {
     "progress": set(),
     "recipes": {"metrics"},
     "runs": {
-        *("backbones", "batches", "callbacks", "datasets", "embedding", "losses", "metrics"),
-        *("optimizers", "pictures", "recipes"),
+        *("backbones", "batches", "callbacks", "datasets", "embedding", "images", "losses"),
+        *("metrics", "optimizers", "pictures", "recipes"),
     },
     "search": {"batches", "datasets", "embedding", "images", "metrics", "pictures", "runs"},
     "training_model": {"losses"},

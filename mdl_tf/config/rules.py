@@ -102,11 +102,10 @@ def refuse_unused(config):
     Raises:
         ConfigError: for the first of them.
     """
-    default = {field.name: field.default for field in dataclasses.fields(config)}
     for name, why in _NEEDS_A_NETWORK.items():
         if config.backbone == "none" and is_set(config, name):
             raise ConfigError(
-                f"`{name}` must be {default[name]} with backbone='none', {why}. "
+                f"`{name}` must be left out with backbone='none', {why}. "
                 f"Received: {name}={getattr(config, name)!r}"
             )
     for name, why in _NEEDS_TRAINING.items():

@@ -1,5 +1,6 @@
 """What is kept of a training while it goes on: on disk, to go on after a kill, or in memory."""
 
+import math
 import shutil
 
 import keras
@@ -54,6 +55,11 @@ class _Keep:
         row = self._best_row()
         return row and row.get(self._key)
 
+    @property
+    def _measured(self):
+        """The epochs with validation."""
+        return [row for row in self.history if self._key in row]
+
     def _best_row(self):
         rows = self.candidates
         if not rows or self._key not in rows[-1]:
@@ -76,10 +82,10 @@ class _Keep:
 
     @property
     def rows(self):
-        """The start, if there is one, without what only epochs have, and the epochs."""
+        """The start, if there is one, and the epochs; what only epochs have is NaN of the start."""
         if not self.start or not self.history:
             return self.history
-        return [{key: self.start.get(key, "") for key in self.history[0]}, *self.history]
+        return [{key: self.start.get(key, math.nan) for key in self.history[0]}, *self.history]
 
     def add_epoch(self, epoch, logs):
         """Add an epoch to the history.
@@ -209,7 +215,8 @@ class OnDisk(_Keep):
             "epochs_done": epoch + 1,
             "checkpoint": checkpoint,
             "stopped": self.is_stopped,
-            "best": early_stopping.best if early_stopping else None,
+            "best": self.best_value,
+            "patience_best": max((row[self._key] for row in self._measured), default=None),
             "wait": early_stopping.wait if early_stopping else 0,
             "last": retrieval_metrics.last if retrieval_metrics else {},
             "history": self.history,
@@ -260,8 +267,10 @@ class RunCheckpoint(keras.callbacks.Callback):
         if state and self._early_stopping:
             # Keras 3.6 forgets the best value when it first looks for this.
             self._early_stopping.monitor_op = keras.ops.greater
-            if state["best"] is not None:
-                self._early_stopping.best = state["best"]
+            # Epochs count, the start does not; 0.1.0 had no start.
+            best = state.get("patience_best", state["best"])
+            if best is not None:
+                self._early_stopping.best = best
             self._early_stopping.wait = state["wait"]
         if state and self._retrieval_metrics:
             self._retrieval_metrics.last = dict(state["last"])

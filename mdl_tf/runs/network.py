@@ -187,6 +187,7 @@ def build_optimizer(config, *, first_step=0):
 
 
 def optimizer_class(config):
+    """The class of the optimizer of a `TrainConfig`."""
     return getattr(optimizers, OPTIMIZERS[config.optimizer])
 
 

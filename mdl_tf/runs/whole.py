@@ -13,7 +13,7 @@ def train(config, run, *, report=print):
     are known; best and last model after every epoch. One process at a time trains a run.
 
     Args:
-        config: the `TrainConfig` of the run.
+        config: the `TrainConfig` of the run; what it leaves open is settled here.
         run: a `Run`, new or interrupted.
         report: a function that prints a line. Defaults to `print`.
 
@@ -28,7 +28,9 @@ def train(config, run, *, report=print):
     """
     with run.alone("A run must be trained"):
         run.remove_unfinished()
-        if not run.has_epochs:
+        if run.has_epochs:
+            config = run.config
+        else:
             config = resolve(config)
             run.keep_config(config)
         train_one = train_folds if config.cross_validated else train_network

@@ -562,7 +562,7 @@ def test_kept_trials_are_found_when_the_config_gains_a_field(small, counted, mon
 
 def test_the_config_of_a_run_may_be_that_of_a_comparison(features, tmp_path):
     """A run keeps the settings of its loss too; where they are the defaults they are no setting."""
-    from mdl_tf.runs.network import resolve
+    from mdl_tf.runs.resolve import resolve
 
     path = tmp_path / "config.json"
     arguments = ["compare", "--config", str(path), "--losses", "triplet", "--search", "1"]

@@ -72,18 +72,18 @@ def test_unknown_key_lists_the_known_ones():
         ({"weights": True}, "`weights` must be text. Received: weights=True"),
         (
             {"backbone": "none", "weights": "imagenet"},
-            "`weights` must be None with backbone='none', which has none. "
+            "`weights` must be left out with backbone='none', which has none. "
             "Received: weights='imagenet'",
         ),
         (
             {"backbone": "none", "batch_norm": "frozen"},
-            "`batch_norm` must be train with backbone='none', which has none. "
+            "`batch_norm` must be left out with backbone='none', which has none. "
             "Received: batch_norm='frozen'",
         ),
         (
             {"backbone": "none", "warm_up_epochs": 2},
-            "`warm_up_epochs` must be 0 with backbone='none', where nothing could be frozen. "
-            "Received: warm_up_epochs=2",
+            "`warm_up_epochs` must be left out with backbone='none', where nothing could be "
+            "frozen. Received: warm_up_epochs=2",
         ),
         (
             {"warm_up_epochs": 8},
@@ -127,16 +127,58 @@ def test_unknown_key_lists_the_known_ones():
         ({"dataset": "csv"}, "`data_dir` must name the CSV file when dataset='csv'."),
         (
             {"backbone": "none", "augment": "paper"},
-            "`augment` must be none with backbone='none', which sees no images. "
+            "`augment` must be left out with backbone='none', which sees no images. "
             "Received: augment='paper'",
         ),
+        (
+            {"frozen": True, "augment": "flip"},
+            "`augment` must be left out with `frozen`, a network whose features are computed once. "
+            "Received: augment='flip'",
+        ),
+        (
+            {"frozen": True, "batch_norm": "statistics"},
+            "`batch_norm` must be left out with `frozen`, a network of which nothing is trained. "
+            "Received: batch_norm='statistics'",
+        ),
+        (
+            {"frozen": True, "warm_up_epochs": 1},
+            "`warm_up_epochs` must be left out with `frozen`, a network which never learns. "
+            "Received: warm_up_epochs=1",
+        ),
+        ({"frozen": True, "cache": "ram"}, "Received: cache='ram'"),
+        (
+            {"frozen": True, "backbone": "none"},
+            "`frozen` must be left out with backbone='none', where there is nothing else than the "
+            "embedding layer. Received: frozen=True",
+        ),
+        (
+            {"start": "runs/a", "weights": "imagenet"},
+            "`weights` must be left out with `start`, the model of a run which has its own. "
+            "Received: weights='imagenet'",
+        ),
+        ({"start": "runs/a", "folds": 4}, "`folds` must be left out with `start`"),
+        ({"head": "kept"}, "`head` may be kept only with `start`"),
+        ({"head": "lda"}, "`head` must be one of auto, whitened, pca, random, kept. Received"),
+        (
+            {"head": "pca", "shrinkage": 0.3},
+            "`shrinkage` is of head='whitened' only. Received: shrinkage=0.3, head='pca'",
+        ),
+        ({"shrinkage": 0.0}, "`shrinkage` must be"),
+        ({"embedding_dim": 0}, "`embedding_dim` must be"),
+        ({"image_size": 64.5}, "`image_size` must be"),
+        (
+            {"refit": True, "validation": 0},
+            "`refit` trains on the validation classes in the end, and needs `validation` and no "
+            "`folds`. Received: validation=0",
+        ),
+        ({"refit": True, "folds": 4}, "Received: validation=0.1, folds=4"),
         (
             {"patience": 3, "validation": 0},
             "`patience` needs validation classes. Received: patience=3, validation=0",
         ),
         (
-            {"monitor": "map_at_r", "validation": 0},
-            "`monitor` needs validation classes. Received: monitor='map_at_r', validation=0",
+            {"monitor": "r_precision", "validation": 0},
+            "`monitor` needs validation classes. Received: monitor='r_precision', validation=0",
         ),
         ({"fold": 1}, "`fold` must be one of the `folds`"),
         ({"fold": 4, "folds": 3}, "of which there are at least two. Received: fold=4, folds=3"),

@@ -33,4 +33,6 @@ def started(folder, **settings):
 
 
 def history(run):
-    return np.loadtxt(run.folder / "history.csv", delimiter=",", skiprows=1, ndmin=2)
+    """The epochs of a run, without its start."""
+    rows = np.loadtxt(run.folder / "history.csv", delimiter=",", skiprows=1, ndmin=2)
+    return rows[rows[:, 0] > 0]

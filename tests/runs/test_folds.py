@@ -252,6 +252,12 @@ def test_the_monitor_tells_the_best_epoch_and_ends_the_run(tmp_path, monkeypatch
         logs["val_map_at_r"] = [0.3, 0.4, 0.2, 0.1, 0.1][epoch]
 
     monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
+    measure = callbacks.RetrievalMetrics.measure
+    monkeypatch.setattr(
+        callbacks.RetrievalMetrics,
+        "measure",
+        lambda self, model: {**measure(self, model), "val_map_at_r": 0.25},
+    )
     config, run = started(tmp_path, epochs=5, patience=2, monitor="map_at_r")
     saved = []
     best = OnDisk._write_best
@@ -265,7 +271,7 @@ def test_the_monitor_tells_the_best_epoch_and_ends_the_run(tmp_path, monkeypatch
     assert (
         "No better val_map_at_r in 2 epochs: training ends. The best is that of epoch 2." in lines
     )
-    assert saved == [1, 2]
+    assert saved == [1, 1, 2], "the start, then the first epoch and the second"
     assert len(history(run)) == 4
 
 

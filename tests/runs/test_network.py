@@ -7,6 +7,7 @@ import pytest
 from mdl_tf import optimizers
 from mdl_tf.config import TrainConfig
 from mdl_tf.runs.network import build_optimizer
+from mdl_tf.runs.resolve import resolve
 
 RNG = np.random.default_rng(0)
 STARTS = [RNG.normal(size=(3, 2)).astype(np.float32), RNG.normal(size=4).astype(np.float32)]
@@ -96,7 +97,7 @@ def test_step_schedule_falls_at_the_borders():
 
 @pytest.mark.parametrize("name", ["step", "cosine"])
 def test_a_schedule_goes_on_for_a_new_optimizer_and_is_saved(name):
-    config = TrainConfig(schedule=name, epochs=5, steps_per_epoch=4)
+    config = resolve(TrainConfig(schedule=name, epochs=5, steps_per_epoch=4))
     whole = build_optimizer(config)._learning_rate
     later = build_optimizer(config, first_step=8)
     saved = keras.saving.serialize_keras_object(later)

@@ -16,7 +16,8 @@ from mdl_tf.embedding import embed
 from mdl_tf.runs import single, train
 from mdl_tf.runs.data import read_data
 from mdl_tf.runs.measure import measure_set
-from mdl_tf.runs.network import build_model, resolve
+from mdl_tf.runs.network import build_model
+from mdl_tf.runs.resolve import resolve
 
 SHORT = {**SMALL, "epochs": 2, "steps_per_epoch": 3, "tensorboard": False, "repeatable": True}
 # A loss of pairs, one with weights, phases and batch normalisation, precision.
@@ -117,11 +118,13 @@ def test_a_run_keeps_every_value(tmp_path):
     kept = run.read_json("config.json")
     assert kept["loss_args"] == {
         "margin": 0.2,
-        "sharpness": 10.0,
+        "sharpness": 20.0,
         "distance": "euclidean",
         "form": "smooth",
     }
     assert kept["weight_decay"] == 0.004
+    open_ones = {"data_dir", "weights", "start", "shrinkage", "clip_norm"}
+    assert {name for name, value in kept.items() if value is None} <= open_ones
     assert run.config == resolve(config) != config
 
 

@@ -16,6 +16,7 @@ from mdl_tf.embedding.trainable import flags
 from mdl_tf.runs import phases, train
 from mdl_tf.runs.keeping import RunCheckpoint
 from mdl_tf.runs.network import build_model
+from mdl_tf.runs.resolve import resolve
 
 OWN = """
 import keras
@@ -186,6 +187,7 @@ def test_the_network_begins_with_steps_of_the_learning_rate(tmp_path):
     config, run = started(
         tmp_path, epochs=40, warm_up_epochs=25, schedule="step", decay_epochs=20, decay_factor=0.1
     )
+    config = resolve(config)
     model, learns = phases.begin(config, 2, build_model(config))
     phases.end_warm_up(config, model, learns)
     before = model.get_weights()
@@ -207,7 +209,9 @@ def test_patience_counts_from_the_end_of_the_warm_up(tmp_path, monkeypatch):
         logs["val_recall_at_1"] = 0.9 - 0.1 * epoch
 
     monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
-    config, run = started(tmp_path, **SHORT, epochs=8, warm_up_epochs=3, patience=2)
+    config, run = started(
+        tmp_path, **SHORT, epochs=8, warm_up_epochs=3, patience=2, monitor="recall_at_1"
+    )
     quietly(config, run)
     assert len(history(run)) == 5
 

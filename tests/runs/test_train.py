@@ -18,6 +18,8 @@ from mdl_tf.runs import evaluate_run, train
 from mdl_tf.runs.keeping import RunCheckpoint
 from mdl_tf.runs.measure import measure_raw
 from mdl_tf.runs.network import build_loss, build_model, build_optimizer, build_training_model
+from mdl_tf.runs.resolve import resolve
+from mdl_tf.runs.training import build_network
 
 
 def train_one_epoch(config, run, monkeypatch):
@@ -84,7 +86,8 @@ def test_patience_counts_on_across_an_interruption(tmp_path, monkeypatch):
 
     monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
     monkeypatch.setattr(RunCheckpoint, "on_epoch_end", interrupt)
-    config, run = started(tmp_path, epochs=7, patience=3)
+    config, run = started(tmp_path, epochs=7, patience=3, monitor="recall_at_1")
+    scripted_start(monkeypatch, 0.3)
     with pytest.raises(KeyboardInterrupt):
         train(config, run, report=lambda line: None)
     monkeypatch.setattr(RunCheckpoint, "on_epoch_end", kept)
@@ -107,7 +110,10 @@ def test_divergence_is_told_and_keeps_nothing_of_it(tmp_path, monkeypatch):
         "Training diverged: the loss is nan after batch 1 of epoch 1. Lower `learning_rate`. "
         "Received: learning_rate=0.003"
     )
-    assert not (run.folder / "model.keras").exists()
+    # What it began with is still there.
+    best = keras.saving.load_model(run.model, compile=False).get_weights()
+    for found, expected in zip(best, build_network(config).get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def pictures(folder, names):
@@ -173,6 +179,18 @@ def test_repeatable_runs_one_operation_at_a_time():
     assert done.stdout == "1\n"
 
 
+def scripted_start(monkeypatch, recall):
+    """Let the validation classes have this Recall@1 before training."""
+    from mdl_tf import callbacks
+
+    real = callbacks.RetrievalMetrics.measure
+    monkeypatch.setattr(
+        callbacks.RetrievalMetrics,
+        "measure",
+        lambda self, model: {**real(self, model), "val_recall_at_1": recall},
+    )
+
+
 def test_model_keras_is_the_best_epoch_not_the_last(tmp_path, monkeypatch):
     """Recall is scripted: the second of three epochs is the best."""
     from mdl_tf import callbacks
@@ -186,7 +204,8 @@ def test_model_keras_is_the_best_epoch_not_the_last(tmp_path, monkeypatch):
 
     weights = {}
     monkeypatch.setattr(callbacks.RetrievalMetrics, "on_epoch_end", scripted)
-    config, run = started(tmp_path)
+    scripted_start(monkeypatch, 0.3)
+    config, run = started(tmp_path, monitor="recall_at_1")
     train(config, run, report=lambda line: None)
     best = keras.saving.load_model(run.model, compile=False).get_weights()
     for found, expected in zip(best, weights[1], strict=True):
@@ -220,14 +239,13 @@ def test_config_becomes_what_it_says():
         **{**SMALL, "loss_args": {"margin": 0.4, "distance": "cosine"}, "l2_normalize": False}
     )
     loss = build_loss(config, 2)
-    assert (loss.margin, loss.sharpness, loss.distance) == (0.4, 10.0, "cosine")
+    assert (loss.margin, loss.sharpness, loss.distance) == (0.4, 20.0, "cosine")
     model = build_model(config)
     assert model.input_shape == (None, 16, 16, 3)
     assert model.output_shape == (None, 8)
     assert [layer.name for layer in model.layers][-1] == "embedding"
-    assert float(build_optimizer(TrainConfig(schedule="constant")).learning_rate) == (
-        pytest.approx(3e-3)
-    )
+    config = resolve(TrainConfig(schedule="constant"))
+    assert float(build_optimizer(config).learning_rate) == pytest.approx(3e-3)
 
 
 @pytest.mark.parametrize(
@@ -291,9 +309,8 @@ def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
 
 
 def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_their_own():
-    config = TrainConfig(
-        **SMALL, loss="proxy_anchor", learning_rate_factors={"proxies": 100, "embedding": 10}
-    )
+    settings = {"loss": "proxy_anchor", "learning_rate_factors": {"proxies": 100, "embedding": 10}}
+    config = resolve(TrainConfig(**SMALL, **settings))
     model = build_training_model(config, 7, build_model(config))
     assert model.metric_loss.num_classes == 7
     factors = dict(
@@ -306,12 +323,8 @@ def test_weights_of_the_loss_have_the_classes_of_the_training_set_and_a_rate_of_
     assert factors["loss_weights/proxies"] == 100
     assert sum(factor != 1 for factor in factors.values()) == 3
     assert factors["embedding/kernel"] == factors["embedding/bias"] == 10
-    config = TrainConfig(
-        **SMALL,
-        loss="margin",
-        loss_args={"learn_beta": True},
-        learning_rate_factors={"boundary": 1000},
-    )
+    settings = {"loss": "margin", "loss_args": {"learn_beta": True}}
+    config = resolve(TrainConfig(**SMALL, **settings, learning_rate_factors={"boundary": 1000}))
     model = build_training_model(config, 7, build_model(config))
     assert sum(factor == 1000 for factor in model.optimizer._factor_of_variable) == 1
 
