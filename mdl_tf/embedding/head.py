@@ -80,7 +80,7 @@ def fit_head(model, images, labels=None, *, head="whitened", shrinkage=None, see
     features, labels = _features_of(model, images, labels, progress)
     _check(features, labels, size)
     scatter, scores = whitening.measure_scatter(features, labels), {}
-    if not np.trace(scatter.total) > 0:
+    if not scatter.has_any:
         raise ValueError(
             f"`images` must have features that differ. Received: {len(features):,} equal ones"
         )

@@ -31,23 +31,29 @@ _AS_GOOD = 0.99
 SHRINKAGE = 1.0  # where there are too few classes to choose
 _MOST = 2000  # images of a half that a shrinkage is measured on: time grows with their square
 _BLOCK = 4096  # features that are in float64 at once
-# Below this share of the whole variance that within classes is rounding.
-_NOTHING = 1e-10
+# A length below this share of another is rounding of float32.
+_NOTHING = 1e-6
 
 
 class Scatter(NamedTuple):
     """What the maps are made from, in coordinates of `basis`, r of them."""
 
     mean: np.ndarray  # (F,)
+    squared_length: float  # mean over the features
     basis: np.ndarray | None  # orthonormal columns (F, r); `None` if r = F
     total: np.ndarray  # covariance, (r, r)
     within: np.ndarray  # variances within the classes along their axes, (r,)
     within_axes: np.ndarray  # orthonormal columns (r, r)
 
     @property
+    def has_any(self):
+        """Whether features differ at all, by more than rounding."""
+        return np.trace(self.total) > _NOTHING**2 * self.squared_length
+
+    @property
     def has_within(self):
         """Whether images of a class differ at all."""
-        return self.within.sum() > _NOTHING * np.trace(self.total)
+        return self.within.sum() > _NOTHING**2 * np.trace(self.total)
 
 
 class LinearMap(NamedTuple):
@@ -73,6 +79,9 @@ def measure_scatter(features, labels):
     sums = np.zeros((len(counts), size))
     for part in _blocks(len(features)):
         np.add.at(sums, classes[part], features[part].astype(np.float64))
+    squared_length = sum(
+        np.square(features[p], dtype=np.float64).sum() for p in _blocks(len(features))
+    )
     mean, class_means = sums.sum(axis=0) / len(features), sums / counts[:, None]
     basis = None
     if len(features) <= size:
@@ -89,7 +98,14 @@ def measure_scatter(features, labels):
             covariance += deviations.T @ deviations
     variances, within_axes = np.linalg.eigh(within / len(features))
     # Rounding makes a variance of 0 a small negative one.
-    return Scatter(mean, basis, total / len(features), np.maximum(variances, 0), within_axes)
+    return Scatter(
+        mean,
+        squared_length / len(features),
+        basis,
+        total / len(features),
+        np.maximum(variances, 0),
+        within_axes,
+    )
 
 
 def whiten(scatter, embedding_dim, shrinkage, seed=0):

@@ -116,9 +116,16 @@ def _digest(network):
         # A network of somebody's own that does not tell: its features are not found again.
         return secrets.token_hex(16)
     # A counter gives names, which are others in another process.
-    for i, layer in enumerate(network._flatten_layers()):
-        text = text.replace(f'"{layer.name}"', f'"#{i}"')
+    for i, name in enumerate(_names(network)):
+        text = text.replace(f'"{name}"', f'"#{i}"')
     digest = hashlib.sha256(f"{_VERSION} {text}".encode())
     for weight in network.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _names(part):
+    """The names of a model, of its operations and of those inside them."""
+    yield part.name
+    for inner in getattr(part, "operations", None) or getattr(part, "layers", ()):
+        yield from _names(inner)

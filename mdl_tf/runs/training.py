@@ -139,9 +139,7 @@ def fit(config, data, keep, watch=None, network=None, epochs=None):
 
 def _tell_of_the_start(config, keep, watch):
     if keep.start is None and keep.history:
-        watch.report(
-            "No validation classes: the last epoch counts, whether it beats the start or not."
-        )
+        watch.report("No validation classes: the last epoch counts, better than the start or not.")
     elif keep.best_epoch == 0 and keep.history:
         key = monitor_key(config)
         best = max(row[key] for row in keep.history)
