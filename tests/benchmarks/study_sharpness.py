@@ -1,0 +1,109 @@
+"""The default sharpness and learning rate of our loss, where training pays: on validation classes.
+
+    python tests/benchmarks/study_sharpness.py layer --data-dir features.npz
+    python tests/benchmarks/study_sharpness.py whole --data-dir images
+
+`layer` trains an embedding layer on features, `whole` fine-tunes EfficientNet-Lite0 at 112 pixels,
+both from the whitening that they begin with; the other half of the classes, the test, is read and
+never measured. A run takes its settings, its batches and its best epoch from `mdl_tf.runs`. What is
+done is in `sharpness.json` beside this script, and is not done again: the same command goes on.
+"""
+
+import argparse
+import itertools
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from scipy import stats
+
+from mdl_tf.config import TrainConfig
+from mdl_tf.runs.data import read_data
+from mdl_tf.runs.keeping import InMemory
+from mdl_tf.runs.resolve import resolve, settle
+from mdl_tf.runs.training import build_network, fit
+
+RESULTS = Path(__file__).with_name("sharpness.json")
+TASKS = {
+    # 16 of the 49 training classes validate; 360 steps of 32 x 4.
+    "layer": (
+        {"dataset": "npz", "backbone": "none", "shrinkage": 1.0},
+        {"sharpness": (7.0, 10.0, 14.0, 20.0, 28.0, 40.0), "rate": (1e-4, 3e-4, 1e-3)},
+    ),
+    "whole": (
+        {
+            "dataset": "folder",
+            "backbone": "efficientnet_lite0",
+            "weights": "imagenet",
+            "image_size": 112,
+            "augment": "flip",
+            "shrinkage": 1.0,
+            "epochs": 3,
+            "steps_per_epoch": 70,
+        },
+        {"sharpness": (10.0, 20.0, 32.0), "rate": (1e-4,)},
+    ),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    settings, grid = TASKS[args.task]
+    common = TrainConfig(**settings, data_dir=args.data_dir, validation=1 / 3, tensorboard=False)
+    data = read_data(common)
+    done = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    # Seed by seed, so that an interruption leaves equal numbers of them.
+    for seed, sharpness, rate in itertools.product(range(args.seeds), *grid.values()):
+        key = f"{args.task} sharpness {sharpness:g} rate {rate:g} seed {seed}"
+        if key in done:
+            continue
+        done[key] = train(common, data, sharpness, rate, seed)
+        print(key, done[key], flush=True)
+        RESULTS.write_text(json.dumps(done, indent=1) + "\n")
+    print(table(args.task, done, grid))
+
+
+def train(common, data, sharpness, rate, seed):
+    """One run: MAP@R of the validation classes at the start and after each epoch."""
+    fields = {**common.to_dict(), "loss_args": {"sharpness": sharpness}, "seed": seed}
+    if common.weights:
+        # As `resolve` has it where nobody gives a rate.
+        fields["learning_rate_factors"] = {"embedding": 3.0}
+    config = resolve(TrainConfig(**{**fields, "learning_rate": rate}))
+    network = build_network(config, data.feature_size)
+    config, keep = settle(config, network), InMemory(config)
+    fit(config, data, keep, network=network)
+    rows = [keep.start, *keep.history]
+    return {
+        name: [round(row[f"val_{name}"], 5) for row in rows] for name in ("map_at_r", "recall_at_1")
+    }
+
+
+def table(task, done, grid):
+    """Mean of the best epoch, and half of the 95 % interval over the seeds."""
+    lines = ["sharpness  rate     MAP@R            Recall@1         start   seeds"]
+    for sharpness, rate in itertools.product(*grid.values()):
+        begin = f"{task} sharpness {sharpness:g} rate {rate:g} seed "
+        runs = [run for key, run in done.items() if key.startswith(begin)]
+        if not runs:
+            continue
+        cells = []
+        for name in ("map_at_r", "recall_at_1"):
+            # Of the epoch that a run keeps.
+            best = [run[name][1 + int(np.argmax(run["map_at_r"][1:]))] for run in runs]
+            half = stats.sem(best) * stats.t.ppf(0.975, len(best) - 1) if len(best) > 1 else np.nan
+            cells.append(f"{np.mean(best):.4f} ± {half:.4f}")
+        start = np.mean([run["map_at_r"][0] for run in runs])
+        lines.append(f"{sharpness:9g}  {rate:<7g}  {'  '.join(cells)}  {start:.4f}  {len(runs)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
