@@ -1,7 +1,7 @@
-"""What is shown is run: the code and the commands of all pages with fewer steps, and the notebooks.
+"""What is shown is run: the code and the commands of all pages, with fewer steps.
 
 A page is followed from top to bottom, in a folder that has what the pages speak of. The README in
-the first lane of the tests, its guides and the notebooks in the slow one.
+the first lane of the tests, its guides in the slow one.
 """
 
 import re
@@ -187,51 +187,3 @@ def test_the_first_command_on_all_glyphs_in_a_process_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Test: 14,294 images of 1,059 classes never seen in training" in done.stdout
-
-
-IPYNB = sorted((ROOT / "notebooks").glob("*.ipynb"))
-A_NOTEBOOK = pytest.mark.parametrize("path", IPYNB, ids=lambda path: path.stem)
-
-
-def read_notebook(path):
-    import nbformat
-
-    notebook = nbformat.read(path, as_version=4)
-    return notebook, [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def texts(output):
-    """What an output says, without its pictures."""
-    shown = [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
-    return "".join([output.get("text", ""), *shown])
-
-
-@A_NOTEBOOK
-def test_notebooks_are_stored_with_the_outputs_of_one_run_from_first_to_last_cell(path):
-    _, cells = read_notebook(path)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    outputs = [output for cell in cells for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2, "pictures"
-    for output in outputs:
-        assert output.output_type != "error"
-        assert output.get("name") != "stderr", "warnings, or the noise of a library"
-        assert not re.search(r"/(tmp|home|root|Users|work)/", texts(output)), "somebody's paths"
-    assert path.stat().st_size < 640_000
-
-
-@pytest.mark.slow
-@A_NOTEBOOK
-def test_notebooks_run_end_in_an_assertion_and_leave_nothing_behind(path, tmp_path, monkeypatch):
-    from nbclient import NotebookClient
-
-    notebook, cells = read_notebook(path)
-    assert "assert " in cells[-1].source
-    place, temporary = tmp_path / "place", tmp_path / "temporary"
-    place.mkdir()
-    temporary.mkdir()
-    # A kernel that is slow to end is killed while it removes its temporary files.
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": place}}
-    ).execute()
-    assert list(place.iterdir()) == []
