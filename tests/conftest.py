@@ -12,15 +12,8 @@ import pytest
 LANES = {"slow": "--slow", "longest": "--all"}
 # Minutes each: begun last, one of them would be waited for alone.
 LONG = (
-    *(
-        "test_notebooks",
-        "test_shown_code",
-        "test_loss_contract",
-        "test_train",
-        "test_compare",
-        "test_folds",
-    ),
-    *("test_smoke", "test_cli", "test_phases", "test_metric_model"),
+    *("test_notebooks", "test_shown_code", "test_loss_contract", "test_train", "test_start"),
+    *("test_compare", "test_folds", "test_smoke", "test_cli", "test_phases", "test_metric_model"),
 )
 
 

@@ -12,7 +12,7 @@ import warnings
 
 import file_skeletons
 import pytest
-from helpers import ROOT, commands, pages
+from helpers import commands, pages
 
 from mdl_tf import cli
 from mdl_tf.backbones import efficientnet_lite, weights
