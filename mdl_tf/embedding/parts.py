@@ -48,7 +48,7 @@ def feature_model(model):
     Raises:
         ValueError: as `embedding_layer`.
     """
-    return keras.Model(model.inputs, embedding_layer(model).input, name="features")
+    return keras.Model(model.inputs[0], embedding_layer(model).input, name="features")
 
 
 def head_model(model):
