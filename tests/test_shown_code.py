@@ -23,7 +23,6 @@ from mdl_tf.datasets import glyphs
 FEWER = {
     r"steps_per_epoch=\d+": "steps_per_epoch=2",
     r"epochs=\d+": "epochs=1",
-    "--image-size 224": "--image-size 64",
 }
 FEWER_FLAGS = ["--epochs", "1", "--steps-per-epoch", "2", "--no-clustering"]
 FEWER_RUNS = ["--search", "2", "--seeds", "1", *FEWER_FLAGS]
