@@ -106,13 +106,11 @@ class Comparison:
     def drawn(self, entry):
         """The settings that are tried for an entry, `spaces.draws`."""
         config = self._resolved
-        count = max(1, self.search)
-        drawn = draws(entry, config.learning_rate, count, config.seed, config.l2_normalize)
+        options = {"l2_normalize": config.l2_normalize}
         if config.start:
-            # Its model has its own end.
-            free = {"l2_normalize"}.difference(dict(entry.held))
-            drawn = [{k: v for k, v in one.items() if k not in free} for one in drawn]
-        return drawn
+            options["fixed"] = ("l2_normalize",)  # its model has its own end
+        count = max(1, self.search)
+        return draws(entry, config.learning_rate, count, config.seed, **options)
 
     def run_config(self, entry, settings, seed):
         """The `TrainConfig` of one run.

@@ -32,7 +32,7 @@ def space(entry):
     return {name: values for name, values in searched.items() if name not in held}
 
 
-def draws(entry, learning_rate, count, seed, l2_normalize=True):
+def draws(entry, learning_rate, count, seed, *, l2_normalize=True, fixed=()):
     """The settings that the search tries for an entry, always the same ones.
 
     The first draw has the defaults of the loss at the given learning rate. The others are a Halton
@@ -47,13 +47,14 @@ def draws(entry, learning_rate, count, seed, l2_normalize=True):
         seed: of the sequence.
         l2_normalize: whether embeddings have unit length where nothing is drawn about it. Defaults
             to `True`.
+        fixed: names of settings that are not drawn. Defaults to none.
 
     Returns:
         A list of dicts; a setting that does nothing with the others is not in it.
     """
     first = {RATE: learning_rate, **_defaults(entry), **dict(entry.held)}
     if count < 2:
-        return [_without_unused(entry, first, l2_normalize)]
+        return [_without_unused(entry, first, l2_normalize, fixed)]
     from scipy.stats import qmc
 
     rates = Range(learning_rate / RATE_FACTOR, learning_rate * RATE_FACTOR, log=True)
@@ -70,12 +71,13 @@ def draws(entry, learning_rate, count, seed, l2_normalize=True):
         pairs = zip(ranges.items(), point, strict=False)
         drawn.append({name: values.at(share) for (name, values), share in pairs})
     drawn = [first, *({**settings, **dict(entry.held)} for settings in drawn)]
-    return [_without_unused(entry, settings, l2_normalize) for settings in drawn]
+    return [_without_unused(entry, settings, l2_normalize, fixed) for settings in drawn]
 
 
-def _without_unused(entry, settings, l2_normalize):
+def _without_unused(entry, settings, l2_normalize, fixed):
     """Settings without those that act with another value of another setting `Only`."""
-    searched = LOSSES[entry.loss].search_space
+    searched, held = LOSSES[entry.loss].search_space, dict(entry.held)
+    settings = {k: v for k, v in settings.items() if k not in fixed or k in held}
     known = {"l2_normalize": l2_normalize, **defaults_of(entry), **settings}
     return {
         name: value

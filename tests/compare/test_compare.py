@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import shutil
 
 import helpers
 import keras
@@ -13,13 +14,14 @@ import pytest
 from helpers.runs import policy_as_before  # noqa: F401
 
 from mdl_tf import cli, compare, files
-from mdl_tf.compare import Comparison, Entry, Folder, asked, parse, runner, trial
+from mdl_tf.compare import Comparison, Entry, Folder, asked, parse, prepare, runner, trial
 from mdl_tf.compare import comparison as comparison_module
 from mdl_tf.compare import folder as folder_module
 from mdl_tf.compare.comparison import choose_settings
 from mdl_tf.compare.spaces import changes, draws, space
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.config.setting import setting
+from mdl_tf.embedding import load_model
 from mdl_tf.losses import LOSSES
 from mdl_tf.losses.space import Choice, Only, Range
 from mdl_tf.runs import phases
@@ -632,6 +634,149 @@ def test_the_config_of_a_run_may_be_that_of_a_comparison(features, tmp_path):
     assert cli.main(arguments) == 0
     path.write_text(resolve(config_of(features, loss_args={"margin": 0.7})).to_json())
     assert cli.main(arguments) == 2
+
+
+def left_open(path, **changes):
+    """A config that says nothing about what a run finds out for itself."""
+    return config_of(path, head="auto", embedding_dim=None, learning_rate=None, **changes)
+
+
+def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypatch):
+    """The same command goes on, also if a later version has another learning rate."""
+    from mdl_tf.runs import resolve
+
+    def go(config):
+        lines = []
+        comparison = Comparison(config, parse("triplet"), 2, 1)
+        folder = Folder.of(comparison, tmp_path, "one")
+        compare.compare(comparison, folder, report=lines.append)
+        return folder, lines
+
+    folder, _ = go(left_open(features))
+    settled = {
+        "head": "whitened",
+        "embedding_dim": 12,
+        "learning_rate": 3e-4,
+        "batch_norm": "train",
+    }
+    kept = folder.read_json("compare.json")
+    assert {name: kept["config"][name] for name in settled} == settled
+    for one in folder.results().trials:
+        found = {name: one["config"][name] for name in settled}
+        assert found == {**settled, "learning_rate": one["settings"]["learning_rate"]}
+    assert folder.results().searched("triplet")[0]["settings"]["learning_rate"] == 3e-4
+    assert kept["asked"] == {
+        **{"head": "auto", "embedding_dim": None, "learning_rate": None, "batch_norm": None},
+        **{"image_size": None},
+    }
+    count = len(trained(counted))
+    monkeypatch.setattr(resolve, "RATE_OF_LAYER", 0.7)
+    _, lines = go(left_open(features))
+    assert "This comparison goes on with what it began with: learning_rate=0.0003." in lines
+    go(dataclasses.replace(left_open(features), learning_rate=3e-4))
+    go(left_open(features))
+    assert len(trained(counted)) == count, "nothing was trained again"
+    with pytest.raises(ConfigError, match="Received: name='one', which has learning_rate=0.0003"):
+        go(dataclasses.replace(left_open(features), learning_rate=1e-3))
+
+
+def test_draws_that_are_done_stay_when_ranges_change(small, counted, monkeypatch):
+    first = compare.compare(*small("triplet", 3, 1), report=quiet)
+    count = len(trained(counted))
+    changed = {"mining": Choice(("hard", "all")), "margin": Range(1, 2)}
+    monkeypatch.setattr(LOSSES["triplet"], "search_space", changed)
+    again = compare.compare(*small("triplet", 3, 1), report=quiet)
+    assert len(trained(counted)) == count and again.trials == first.trials
+    longer = compare.compare(*small("triplet", 4, 1), report=quiet)
+    assert longer.searched("triplet")[:3] == first.searched("triplet")
+    assert 1 <= longer.searched("triplet")[3]["settings"]["margin"] <= 2
+
+
+DIGITS = {
+    **{"dataset": "digits", "backbone": "conv4", "image_size": 16, "embedding_dim": 4},
+    **{"classes_per_batch": 3, "images_per_class": 4, "validation": 0.4, "epochs": 1},
+    **{"steps_per_epoch": 2, "clustering": False},
+}
+
+
+def test_a_network_that_is_not_trained(tmp_path, monkeypatch):
+    """Its features are computed once, and what is kept takes images."""
+    monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
+    made = []
+
+    def featurize(*args):
+        made.append(args)
+        return whole(*args)
+
+    whole = prepare.featurize
+    monkeypatch.setattr(prepare, "featurize", featurize)
+    config = TrainConfig(**DIGITS, frozen=True, head="pca")
+    comparison = Comparison(config, parse("triplet,n_pairs"), 2, 2)
+    folder = Folder.of(comparison, tmp_path)
+    results = compare.compare(comparison, folder, report=quiet)
+    assert len(made) == 1
+    data = read_data(config)
+    for label in results.labels:
+        model = load_model(folder.path / "models" / f"{label}.keras")
+        found = trial.measure(model, data, config).metrics
+        assert found["map_at_r"] == pytest.approx(results.final(label)[0]["metrics"]["map_at_r"])
+        (first, second) = results.final(label)
+        assert first["start"]["val_map_at_r"] > 0 and len(first["history"]) == 1
+    assert results.features["map_at_r"] > results.raw["map_at_r"] / 2
+    # Principal axes depend on no seed, and it is the network of the comparison.
+    assert results.untrained[1] == results.untrained[2] != results.features
+    report = (folder.path / "report.md").read_text()
+    assert "| start: principal axes of features, not trained |" in report
+    assert "it is not trained, the embedding layer alone is" in report
+
+
+def test_the_start_is_measured_as_the_losses_have_it(features):
+    config = closed(left_open(features, loss="triplet"))
+    config = dataclasses.replace(config, embedding_dim=12)
+    data = read_data(config)
+    network = trial.build_start(config, data)
+    found = trial.measure(network, data._replace(test=data.validation), config).metrics
+    start = trial.train(config, data).record["start"]
+    assert start["epoch"] == 0
+    assert start["val_map_at_r"] == pytest.approx(found["map_at_r"])
+    bare = trial.build_untrained(config, data)
+    assert not np.allclose(bare.get_weights()[0], network.get_weights()[0])
+
+
+def test_the_model_of_another_run(tmp_path):
+    from mdl_tf.runs import Run, train
+
+    before = TrainConfig(**{**DIGITS, "tensorboard": False})
+    run = Run.create(before, tmp_path, "before")
+    train(before, run, report=quiet)
+    settings = {**DIGITS, "embedding_dim": None, "image_size": None, "start": str(run.folder)}
+    comparison = Comparison(TrainConfig(**settings), parse("triplet,n_pairs"), 2, 1)
+    # What its model ends in is not drawn, and where it has unit length `l2` does nothing.
+    assert [set(one) for one in comparison.drawn(Entry("n_pairs"))] == [{"learning_rate"}] * 2
+    folder = Folder.of(comparison, tmp_path)
+    results = compare.compare(comparison, folder, report=quiet)
+    kept = run.read_json("metrics.json")["trained"]["map_at_r"]
+    assert results.untrained[1]["map_at_r"] == pytest.approx(kept, abs=1e-5)
+    assert results.features is not None
+    assert results.config["learning_rate_factors"] == {"embedding": pytest.approx(3)}
+    assert "model of another run, not trained" in (folder.path / "report.md").read_text()
+    shutil.rmtree(run.folder)
+    assert len(Folder.open(folder.path).results().trials) == 6, "read without that run"
+
+
+def test_the_model_of_a_run_that_has_seen_what_is_judged_by_is_refused(tmp_path):
+    from mdl_tf.runs import Run, train
+
+    before = TrainConfig(**{**DIGITS, "tensorboard": False})
+    run = Run.create(before, tmp_path, "before")
+    train(before, run, report=quiet)
+    other = {"validation": 0.6, "classes_per_batch": 2, "start": str(run.folder)}
+    config = TrainConfig(**{**DIGITS, **other})
+    comparison = Comparison(config, parse("triplet"), 1, 1)
+    with pytest.raises(
+        ConfigError, match="`start` must be a run that was trained on no validation"
+    ):
+        compare.compare(comparison, Folder.of(comparison, tmp_path), report=quiet)
 
 
 def test_data_that_changed_are_refused(tmp_path, counted):

@@ -94,12 +94,7 @@ def _make_table(results, ranked):
     metrics = main_first(table.find_columns(keys | set(results.raw or ())))
     # Where all have all of them, a column would only take room.
     has_missing = any(len(trials) < len(results.seeds) for trials in runs.values())
-    head = ["loss", *(metric.title for metric in metrics)]
-    gains = {label: gain(results, label) for label in ranked}
-    over_start = len(head) if any(gains.values()) else None
-    if over_start:
-        head.append(f"{table.title(MAIN)} over the start")
-    head.append("ms/step")
+    head = ["loss", *(metric.title for metric in metrics), "ms/step"]
     if has_missing:
         head.append("seeds")
     rows = []
@@ -107,35 +102,31 @@ def _make_table(results, ranked):
         means = [interval(by_seed(results, label, metric.key).values()) for metric in metrics]
         seconds = seconds_per_step(results, label)
         milliseconds = None if seconds is None else 1000 * seconds
-        rows.append([label + f" {BELOW}" * is_below(results, label), *map(mean, means)])
-        if over_start:
-            rows[-1].append(_describe_gain(results, label, gains[label]))
-        rows[-1].append(number(milliseconds, ",.1f"))
+        name = label + f" {BELOW}" * is_below(results, label)
+        rows.append([name, *map(mean, means), number(milliseconds, ",.1f")])
         if has_missing:
             rows[-1].append(f"{len(trials)} of {len(results.seeds)}")
     for name, row in untrained.items():
         rows.append([name, *(mean(row.get(metric.key)) for metric in metrics)])
         # Neither steps nor runs.
         rows[-1] += [NONE] * (len(head) - len(rows[-1]))
-    reference = find_reference(results)
-    strong = tuple(i for i, label in enumerate(ranked) if label == reference)
-    return Table(
-        tuple(head),
-        tuple(map(tuple, rows)),
-        text_columns=(over_start,) if over_start else (),
-        separate=len(untrained),
-        strong=strong,
-    )
+    _insert_gains(results, ranked, head, rows)
+    strong = tuple(i for i, label in enumerate(ranked) if label == find_reference(results))
+    return Table(tuple(head), tuple(map(tuple, rows)), separate=len(untrained), strong=strong)
 
 
-def _describe_gain(results, label, gained):
-    """The gain over the start, with signs where there is none."""
-    texts = [signed(gained)]
-    if is_below(results, label):
-        texts.append(f"{BELOW} not above it")
-    if is_never_above(results, label):
-        texts.append(f"{BELOW_ON_VALIDATION} never above it on validation")
-    return "; ".join(texts)
+def _insert_gains(results, ranked, head, rows):
+    """Beside the main metric how far it is above the start, with signs where it is not."""
+    gains = [gain(results, label) for label in ranked]
+    if not any(gains):
+        return
+    head.insert(2, "over the start")
+    for label, row, gained in zip(ranked, rows, gains, strict=False):
+        signs = f" {BELOW}" * is_below(results, label)
+        signs += f" {BELOW_ON_VALIDATION}" * is_never_above(results, label)
+        row.insert(2, signed(gained) + signs)
+    for row in rows[len(ranked) :]:
+        row.insert(2, NONE)
 
 
 def _explain_marks(results, ranked):
