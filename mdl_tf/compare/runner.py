@@ -47,6 +47,9 @@ class Runner:
         if kept not in (None, facts):
             raise ConfigError(describe_changed_data(kept, facts))
         self._tell_what_is_left_out()
+        # 0.1.0 measured features as they were, not of unit length.
+        before = self._folder.read_json(SETTINGS)
+        is_old = before is not None and "version" not in before["config"]
         # First: it tells that the folder is one of a comparison.
         self._folder.keep(self._comparison, self._shared.asked)
         self._folder.write_json("data.json", facts)
@@ -55,7 +58,7 @@ class Runner:
             ("raw.json", prepare.measure_without_network),
             ("features.json", prepare.measure_network),
         ):
-            if self._folder.read_json(name) is None:
+            if is_old or self._folder.read_json(name) is None:
                 metrics = measure(self._shared, self._stream)
                 if metrics is not None:
                     self._folder.write_json(name, metrics)
@@ -208,6 +211,9 @@ class Runner:
             value = "failed"
         elif trial["phase"] == "search":
             value = f"{config['monitor']} {trial['value']:.4f}"
+            start = (trial.get("start") or {}).get(f"val_{config['monitor']}")
+            if start is not None and trial["value"] <= start:
+                value += f", not above the start, {start:.4f}"
         else:
             value = f"test map_at_r {trial['metrics']['map_at_r']:.4f}"
         settings = " ".join(f"{key}={value}" for key, value in trial["settings"].items())

@@ -425,6 +425,7 @@ def test_a_loss_that_is_not_above_the_start_is_marked(tmp_path):
     ) in page.text.replace("  ", " ")
     assert "▼ On the test classes the trained network is not above the start" in text
     assert "triplet ▼ not above the start" in (tmp_path / "pictures/map_at_r.svg").read_text()
+    assert "not above" not in (tmp_path / "pictures/recall_at_1.svg").read_text()
     assert [row["start"] for row in rows] == ["0.2", "0.2", "0.04", "0.04", "0.41", "0.41"]
     # One seed that is above is enough on validation, and what is equal is not above.
     assert not baselines.is_never_above(with_starts({"a": [0.1, 0.3]}, {}), "a")

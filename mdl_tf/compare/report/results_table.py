@@ -72,7 +72,8 @@ def _draw_dots(results, metric):
     rows = []
     for label in best_first:
         colour = figures.REFERENCE if label == reference else figures.THIS
-        mark = f" {BELOW} not above the start" * is_below(results, label)
+        is_marked = metric.key == MAIN and is_below(results, label)
+        mark = f" {BELOW} not above the start" * is_marked
         rows.append((label + mark, means[label], values[label], colour))
     untrained = baselines(results)
     for name, row in untrained.items():
