@@ -21,7 +21,9 @@ ALLOWED = {
     "batches": {"images"},
     "callbacks": {"embedding", "metrics", "pictures"},
     "cli": {"recipes"},
-    "compare": {"callbacks", "datasets", "losses", "metrics", "pictures", "runs"},
+    "compare": {
+        *("callbacks", "datasets", "embedding", "losses", "metrics", "pictures", "runs"),
+    },
     "checks": set(),
     "config": {"datasets", "losses", "metrics"},
     "datasets": {"images"},  # not `config`, which asks it for its table

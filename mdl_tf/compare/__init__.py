@@ -5,7 +5,7 @@ out of training; then the best of them is trained with fresh seeds and measured 
 which decide nothing. Network, batches, steps, schedule and, for the same seed, the weights at the
 start are the same for all.
 
->>> config = TrainConfig(backbone="conv4", image_size=32, validation=0.25, monitor="map_at_r")
+>>> config = TrainConfig(backbone="conv4", image_size=32, validation=0.25)
 >>> comparison = Comparison(config, parse("triplet,n_pairs"))
 >>> results = compare(comparison, Folder.of(comparison))
 

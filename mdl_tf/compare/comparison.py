@@ -1,11 +1,12 @@
 """What a comparison is: losses, and all that they have in common. Loads nothing heavy."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 from mdl_tf.checks import check_integer
 from mdl_tf.compare.entries import Entry, parse
-from mdl_tf.compare.spaces import changes, draws
+from mdl_tf.compare.spaces import changes, defaults_of, draws
 from mdl_tf.config import ConfigError, TrainConfig
 
 # Settings that a loss or a seed decides, or that would give one loss more steps than another.
@@ -15,6 +16,7 @@ NOT_SHARED = {
     "patience": "every loss has the same steps",
     "folds": "there is one split of the classes",
     "fold": "there is one split of the classes",
+    "refit": "the validation classes judge every loss, and none is trained on them",
     "tensorboard": "the report has the curves",
 }
 # Validation decides between settings, which a few classes could not.
@@ -79,9 +81,36 @@ class Comparison:
                 "training. Received: validation=0"
             )
 
+    @functools.cached_property
+    def _resolved(self):
+        """The config without open values, but those that the built network decides."""
+        if self.config.start and self.config.learning_rate and self.config.image_size:
+            # It was resolved when the comparison began; the run of `start` may be gone by now.
+            return self.config
+        # TensorFlow.
+        from mdl_tf.runs.resolve import resolve
+
+        return dataclasses.replace(resolve(self.config), loss_args={})
+
+    def settled(self, network):
+        """The same comparison with a config that leaves nothing open.
+
+        Args:
+            network: the embedder that the config makes.
+        """
+        # TensorFlow.
+        from mdl_tf.runs.resolve import settle
+
+        return dataclasses.replace(self, config=settle(self._resolved, network))
+
     def drawn(self, entry):
         """The settings that are tried for an entry, `spaces.draws`."""
-        return draws(entry, self.config.learning_rate, max(1, self.search), self.config.seed)
+        config = self._resolved
+        options = {"l2_normalize": config.l2_normalize}
+        if config.start:
+            options["fixed"] = ("l2_normalize",)  # its model has its own end
+        count = max(1, self.search)
+        return draws(entry, config.learning_rate, count, config.seed, **options)
 
     def run_config(self, entry, settings, seed):
         """The `TrainConfig` of one run.
@@ -95,9 +124,9 @@ class Comparison:
             ConfigError: for settings that cannot be.
         """
         fields = changes(entry, settings)
-        shared = self.config.learning_rate_factors
+        shared = self._resolved.learning_rate_factors
         fields["learning_rate_factors"] = {**shared, **fields["learning_rate_factors"]}
-        return dataclasses.replace(self.config, **fields, seed=seed)
+        return dataclasses.replace(self._resolved, **fields, seed=seed)
 
     def plan_search(self, entry):
         """The search of an entry.
@@ -112,7 +141,7 @@ class Comparison:
         if self.search < 2:
             return []
         return [
-            self._plan(entry, "search", number, settings, self.config.seed)
+            self.plan(entry, "search", number, settings, self.config.seed)
             for number, settings in enumerate(self.drawn(entry))
         ]
 
@@ -128,13 +157,24 @@ class Comparison:
         """
         if settings is None:
             return []
-        return [self._plan(entry, "final", seed, settings, seed) for seed in self.final_seeds]
+        return [self.plan(entry, "final", seed, settings, seed) for seed in self.final_seeds]
 
-    def _plan(self, entry, phase, number, settings, seed):
-        # TensorFlow.
-        from mdl_tf.runs.resolve import resolve
+    def plan(self, entry, phase, number, settings, seed):
+        """One run, whose config also has every setting of its loss.
 
-        config = resolve(self.run_config(entry, settings, seed))
+        Args:
+            entry: an `Entry`.
+            phase: `"search"` or `"final"`.
+            number: of the draw, or the seed.
+            settings: of the loss, as in `drawn`.
+            seed: of weights, batches and augmentation.
+
+        Returns:
+            A `PlannedTrial`.
+        """
+        config = self.run_config(entry, settings, seed)
+        loss_args = {**defaults_of(entry), **config.loss_args}
+        config = dataclasses.replace(config, loss_args=loss_args)
         return PlannedTrial(entry, phase, number, settings, config)
 
     @property

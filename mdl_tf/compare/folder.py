@@ -2,7 +2,8 @@
 
 A run is known by what it was run with: found again if all its settings are the same, whatever else
 has changed about the comparison. So more losses, draws or seeds may be asked for later, and what is
-done already is not done again.
+done already is not done again. A draw that is done stays the one it was, also when a later version
+draws from other ranges.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from mdl_tf.compare.asked import find_changes, find_left_open, read_left_open
 from mdl_tf.compare.comparison import Comparison, choose_settings
 from mdl_tf.compare.results import Results
 from mdl_tf.config import ConfigError, TrainConfig
@@ -17,7 +19,7 @@ from mdl_tf.runs.store import LOCK, UNFINISHED, Store
 
 SETTINGS = "compare.json"
 # What this library writes before the first run.
-_BEGINNING = {SETTINGS, "data.json", "raw.json", "left_out.csv", LOCK}
+_BEGINNING = {SETTINGS, "data.json", "raw.json", "features.json", "left_out.csv", LOCK}
 
 
 class Standing(NamedTuple):
@@ -125,9 +127,20 @@ class Folder(Store):
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    def keep(self, comparison):
-        """Keep what is compared, once it is known that it can be."""
-        self.write_json(SETTINGS, comparison.to_dict())
+    def keep(self, comparison, asked=None):
+        """Keep what is compared, once it is known that it can be.
+
+        Args:
+            comparison: a `Comparison`.
+            asked: the config as it was asked for, with open values. Defaults to `None`, that of
+                the comparison.
+        """
+        before = self.read_json(SETTINGS)
+        if before is None:
+            left_open = find_left_open(asked or comparison.config, comparison.config)
+        else:
+            left_open = read_left_open(before)
+        self.write_json(SETTINGS, {**comparison.to_dict(), "asked": left_open})
 
     @property
     def comparison(self):
@@ -144,8 +157,7 @@ class Folder(Store):
             names = {path.name for path in self.path.iterdir()} - {LOCK}
             names = {name for name in names if not name.startswith(UNFINISHED)}
             return "which is something else" if names else None
-        kept, wanted = self.comparison.config.to_dict(), config.to_dict()
-        changed = [f"{name}={kept[name]!r}" for name in wanted if kept[name] != wanted[name]]
+        changed = find_changes(self.read_json(SETTINGS), config)
         return f"which has {', '.join(changed)}" if changed else None
 
     def read_trial(self, planned):
@@ -213,11 +225,32 @@ class Folder(Store):
         Returns:
             A `Standing`.
         """
-        search = [(planned, self.read_trial(planned)) for planned in comparison.plan_search(entry)]
+        planned_search = self.plan_search(comparison, entry)
+        search = [(planned, self.read_trial(planned)) for planned in planned_search]
         settings = choose_settings(comparison, entry, [trial for _, trial in search])
         planned_final = comparison.plan_final(entry, settings)
         final = [(planned, self.read_trial(planned)) for planned in planned_final]
         return Standing(search, settings, final)
+
+    def plan_search(self, comparison, entry):
+        """The search of an entry; draws that are done are those that they were.
+
+        Args:
+            comparison: a `Comparison`.
+            entry: one of its entries.
+
+        Returns:
+            A list of `PlannedTrial`s, as `Comparison.plan_search`.
+        """
+        return [self._as_done(comparison, one) for one in comparison.plan_search(entry)]
+
+    def _as_done(self, comparison, planned):
+        trial = self.read_json(_file(planned))
+        if trial is None:
+            return planned
+        entry, number, seed = planned.entry, planned.number, planned.config.seed
+        done = comparison.plan(entry, "search", number, trial["settings"], seed)
+        return done if self.read_trial(done) else planned
 
     def results(self):
         """All that is known, as the report reads it; runs that no longer belong are left out."""
@@ -236,6 +269,7 @@ class Folder(Store):
             raw=self.read_json("raw.json"),
             untrained={seed: row for seed, row in untrained.items() if row is not None},
             trials=tuple(trial for standing in standings for trial in standing.trials),
+            features=self.read_json("features.json"),
         )
 
 

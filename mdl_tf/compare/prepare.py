@@ -1,23 +1,96 @@
 """What all runs of a comparison share: the data, and that every loss can be trained on them."""
 
+import dataclasses
 import hashlib
 import io
 import json
 from pathlib import Path
+from typing import NamedTuple
 
+import keras
+
+from mdl_tf.compare import trial
+from mdl_tf.compare.comparison import Comparison
+from mdl_tf.compare.folder import SETTINGS
 from mdl_tf.compare.spaces import check_held
-from mdl_tf.config import ConfigError
-from mdl_tf.runs.data import ordered_stream, training_stream
-from mdl_tf.runs.measure import measure_raw
-from mdl_tf.runs.network import build_loss, build_model, build_training_model
+from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.embedding import embed
+from mdl_tf.embedding.parts import feature_model
+from mdl_tf.progress import ProgressLine
+from mdl_tf.runs import data as run_data
+from mdl_tf.runs.data import Data, ordered_stream, training_stream
+from mdl_tf.runs.frozen import featurize
+from mdl_tf.runs.measure import measure_features, measure_raw
+from mdl_tf.runs.network import build_loss, build_training_model
+from mdl_tf.runs.resolve import is_pretrained, resolve
+from mdl_tf.runs.start import check_start
+from mdl_tf.runs.training import build_network
 
 
-def check(comparison, data):
+class Shared(NamedTuple):
+    """What all runs of a comparison share."""
+
+    comparison: Comparison  # nothing of its config is left open
+    asked: TrainConfig  # as it was asked for
+    network: keras.Model  # of the config, before anything is set or trained
+    data: Data
+    trained_on: Data  # the same; of a network that is not trained, the features that it makes
+    whole: keras.Model | None  # that network, of which the embedding layer alone is trained
+
+
+def prepare(comparison, folder, report, stream=None):
+    """Read the data, settle the config, and refuse what would stop a run later on.
+
+    Args:
+        comparison: a `Comparison`.
+        folder: its `Folder`.
+        report: a function that prints a line.
+        stream: where progress goes. Defaults to standard output.
+
+    Returns:
+        A `Shared`.
+
+    Raises:
+        ConfigError, ValueError: for settings that do not fit each other or the data.
+    """
+    config, asked = _begin_with(comparison.config, folder, report), comparison.config
+    # What cannot be is refused before the data are read; features have a size that only those tell.
+    network = None if config.backbone == "none" else build_network(config)
+    data = run_data.read_data(config)
+    run_data.describe_data(data, report)
+    if config.start:
+        check_start(config, data)
+    if network is None:
+        network = build_network(config, data.feature_size)
+    comparison = dataclasses.replace(comparison, config=config).settled(network)
+    trained_on, whole, embedder = data, None, network
+    if config.frozen:
+        trained_on, whole = featurize(config, data, network, stream), network
+        embedder = trial.build_untrained(comparison.config, trained_on, whole)
+    _check(comparison, trained_on, embedder)
+    return Shared(comparison, asked, network, data, trained_on, whole)
+
+
+def _begin_with(asked, folder, report):
+    """The config that a comparison has, from what is asked for: that of its folder, if any."""
+    resolved = dataclasses.replace(resolve(asked), loss_args={})
+    if folder.read_json(SETTINGS) is None:
+        return resolved
+    kept = folder.comparison.config
+    pairs = zip(kept.to_dict().items(), resolved.to_dict().values(), strict=True)
+    stay = [f"{name}={value!r}" for (name, value), now in pairs if now not in (None, value)]
+    if stay:
+        report(f"This comparison goes on with what it began with: {', '.join(stay)}.")
+    return kept
+
+
+def _check(comparison, data, embedder):
     """Refuse what would stop a run later on, before the first is trained.
 
     Args:
         comparison: a `Comparison`.
-        data: its `Data`.
+        data: its `Data`, of features if the network is frozen.
+        embedder: what its config makes of them.
 
     Raises:
         ConfigError, ValueError: for batches that cannot be made, and settings that a loss has not.
@@ -31,7 +104,6 @@ def check(comparison, data):
         for settings in comparison.drawn(entry):
             build_loss(comparison.run_config(entry, settings, config.seed), data.train.num_classes)
     # Factors of learning rates are refused where a model is compiled: the defaults have fewer.
-    embedder = build_model(config, data.feature_size)
     for entry in comparison.entries:
         for settings in comparison.drawn(entry)[:2]:
             one = comparison.run_config(entry, settings, config.seed)
@@ -74,11 +146,32 @@ def _contents(image_set):
         yield f"{path.parent.name}/{path.name} {path.stat().st_size}".encode()
 
 
-def measure_without_network(comparison, data):
+def measure_without_network(shared, stream=None):
     """Metrics of the test without a network: of small grey images, or of the features.
 
     Args:
-        comparison: a `Comparison`.
-        data: its `Data`.
+        shared: a `Shared`.
+        stream: not used.
     """
-    return measure_raw(data.test, comparison.config.dataset, io.StringIO())
+    return measure_raw(shared.data.test, shared.comparison.config.dataset, io.StringIO())
+
+
+def measure_network(shared, stream=None):
+    """Metrics of the test as the features that a network makes of it, of unit length.
+
+    Args:
+        shared: a `Shared`.
+        stream: where the progress goes. Defaults to standard output.
+
+    Returns:
+        A dict of metrics; `None` of features, and of a network that begins at random.
+    """
+    config, test = shared.comparison.config, shared.data.test
+    if config.frozen:
+        return measure_features(shared.trained_on.test.features, test, config.dataset)
+    if not is_pretrained(config) or test.features is not None:
+        return None
+    with ProgressLine(f"Embed {test.name}, features", len(test), stream) as line:
+        batches = ordered_stream(test, config, stream)
+        features, _ = embed(feature_model(shared.network), batches, progress=line)
+    return measure_features(features, test, config.dataset)

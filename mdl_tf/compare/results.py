@@ -15,7 +15,10 @@ class Results(NamedTuple):
         settings          what was drawn or chosen for this loss: {"learning_rate": 1e-3, ...}
         history           a dict for each epoch: epoch (from 1), loss, val_recall_at_1,
                           val_map_at_r, ..., shares from 0 to 1
-        best_epoch        the epoch whose weights were measured: that of the best `monitor`
+        best_epoch        the epoch whose weights were measured: that of the best `monitor`; the
+                          start is none of them
+        start             what validation had before the first epoch: epoch 0, val_recall_at_1, ...;
+                          missing in trials of version 0.1.0
         value             its `monitor` on validation; `None` if the run failed
         seconds_per_step  median over the steps; `None` if there is none
         seconds           of the whole trial
@@ -42,8 +45,10 @@ class Results(NamedTuple):
     #  "validation": {...}, "test": {...}}; empty before the data were read
     data: dict
     raw: dict | None  # metrics of raw pixels, or of the features, on the test
-    untrained: dict  # seed -> metrics of the network before training, on the test
+    untrained: dict  # seed -> metrics of the start, before training, on the test
     trials: tuple  # all that are done
+    # Metrics on the test of the features of a pretrained network, of unit length; or `None`.
+    features: dict | None = None
 
     def searched(self, label):
         """The search of an entry, by number."""

@@ -4,12 +4,11 @@ import contextlib
 import logging
 import time
 
-from mdl_tf.compare import prepare, trial
+from mdl_tf.compare import frozen, prepare, trial
 from mdl_tf.compare.folder import SETTINGS, describe_changed_data
 from mdl_tf.config import ConfigError
 from mdl_tf.pictures.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
-from mdl_tf.runs.data import describe_data, read_data
 from mdl_tf.words import count
 
 _QUERIES, _NEIGHBORS = 6, 6  # of the pictures
@@ -29,12 +28,11 @@ class Runner:
     """
 
     def __init__(self, comparison, folder, report, stream=None):
-        self._comparison, self._folder = comparison, folder
-        self._report, self._stream = report, stream
-        self._data = read_data(comparison.config)
-        describe_data(self._data, report)
-        prepare.check(comparison, self._data)
+        self._folder, self._report, self._stream = folder, report, stream
+        self._shared = shared = prepare.prepare(comparison, folder, report, stream)
+        self._comparison = comparison = shared.comparison
         self._keep_beginning()
+        self._shared = shared._replace(network=None)  # it takes memory
         self._steps = comparison.config.epochs * comparison.config.steps_per_epoch
         # One draw, that of the defaults, would decide nothing.
         searched = comparison.search if comparison.search > 1 else 0
@@ -44,18 +42,26 @@ class Runner:
 
     def _keep_beginning(self):
         """Write what is compared on what, unless the data are not those of an earlier time."""
-        facts = prepare.describe_data(self._data)
+        facts = prepare.describe_data(self._shared.data)
         kept = self._folder.read_json("data.json")
         if kept not in (None, facts):
             raise ConfigError(describe_changed_data(kept, facts))
         self._tell_what_is_left_out()
+        # 0.1.0 measured features as they were, not of unit length.
+        before = self._folder.read_json(SETTINGS)
+        is_old = before is not None and "version" not in before["config"]
         # First: it tells that the folder is one of a comparison.
-        self._folder.keep(self._comparison)
+        self._folder.keep(self._comparison, self._shared.asked)
         self._folder.write_json("data.json", facts)
-        self._folder.write_left_out(self._data.problems)
-        if self._folder.read_json("raw.json") is None:
-            raw = prepare.measure_without_network(self._comparison, self._data)
-            self._folder.write_json("raw.json", raw)
+        self._folder.write_left_out(self._shared.data.problems)
+        for name, measure in (
+            ("raw.json", prepare.measure_without_network),
+            ("features.json", prepare.measure_network),
+        ):
+            if is_old or self._folder.read_json(name) is None:
+                metrics = measure(self._shared, self._stream)
+                if metrics is not None:
+                    self._folder.write_json(name, metrics)
 
     def _tell_what_is_left_out(self):
         """An earlier comparison of this folder may have had more than is asked for now."""
@@ -76,10 +82,10 @@ class Runner:
         seeds = self._comparison.seeds
         search = "the defaults of each"
         if self._comparison.search > 1:
+            validation = self._shared.data.validation
             search = (
-                f"{self._comparison.search} settings each on "
-                f"{len(self._data.validation):,} {self._data.test.kind} of validation "
-                "classes"
+                f"{self._comparison.search} settings each on {len(validation):,} {validation.kind} "
+                "of validation classes"
             )
         text = (
             f"Compare {count(len(entries), 'loss')}: {search}, then "
@@ -107,7 +113,7 @@ class Runner:
         Draw by draw, so that after an interruption all losses have had as many.
         """
         comparison = self._comparison
-        searches = [comparison.plan_search(entry) for entry in comparison.entries]
+        searches = [self._folder.plan_search(comparison, entry) for entry in comparison.entries]
         for draws in zip(*searches, strict=True):
             for planned in draws:
                 self._run(planned, f"{planned.number + 1}/{comparison.search}")
@@ -137,8 +143,9 @@ class Runner:
             config = self._comparison.run_config(
                 self._comparison.entries[0], {"learning_rate": config.learning_rate}, seed
             )
-            model = trial.build_untrained(config, self._data)
-            self._folder.write_json(name, trial.measure(model, self._data, config).metrics)
+            model = trial.build_start(config, self._shared.trained_on, self._shared.whole)
+            measured = trial.measure(model, self._shared.trained_on, config)
+            self._folder.write_json(name, measured.metrics)
 
     def _run(self, planned, what):
         """One run, unless it is done."""
@@ -156,29 +163,32 @@ class Runner:
 
     def _train(self, planned, what):
         """Train one run, and measure it on the test if it is a final one."""
-        label = f"{planned.entry.label}, {planned.phase} {what}"
+        label, shared = f"{planned.entry.label}, {planned.phase} {what}", self._shared
         with self._bar(label) as progress:
-            trained = trial.train(planned.config, self._data, progress)
+            trained = trial.train(planned.config, shared.trained_on, progress, shared.whole)
         record = trained.record
         if planned.phase == "search" or record["failed"] is not None:
             return record
-        measured = trial.measure(trained.embedder, self._data, planned.config)
+        measured = trial.measure(trained.embedder, self._shared.trained_on, planned.config)
         record["metrics"] = measured.metrics
         record["distances"] = trial.histograms(measured.distances)
         record["neighbors"] = None
         # The pictures, and a model to search with, of one seed are enough.
         if planned.number == self._comparison.final_seeds[0]:
-            self._folder.keep_model(planned.entry.slug, trained.embedder.save)
+            model = trained.embedder
+            if self._shared.whole is not None:
+                model = frozen.join(planned.config, model, self._comparison.config.seed)
+            self._folder.keep_model(planned.entry.slug, model.save)
             record["neighbors"] = self._picture(planned.entry, measured.embeddings)
         return record
 
     def _picture(self, entry, embeddings):
-        if self._data.test.features is not None:
+        if self._shared.data.test.features is not None:
             return None
         if self._mosaic is None:
             # The same queries for every loss.
             self._mosaic = NeighborMosaic(
-                self._data.test, _QUERIES, _NEIGHBORS, self._comparison.config.seed
+                self._shared.data.test, _QUERIES, _NEIGHBORS, self._comparison.config.seed
             )
         return self._folder.keep_picture(
             f"neighbors-{entry.slug}.png", self._mosaic.draw(embeddings)
@@ -201,6 +211,9 @@ class Runner:
             value = "failed"
         elif trial["phase"] == "search":
             value = f"{config['monitor']} {trial['value']:.4f}"
+            start = (trial.get("start") or {}).get(f"val_{config['monitor']}")
+            if start is not None and trial["value"] <= start:
+                value += f", not above the start, {start:.4f}"
         else:
             value = f"test map_at_r {trial['metrics']['map_at_r']:.4f}"
         settings = " ".join(f"{key}={value}" for key, value in trial["settings"].items())

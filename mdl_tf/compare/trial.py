@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from mdl_tf import __version__
+from mdl_tf.compare.frozen import build_layer
 from mdl_tf.runs.divergence import Diverged
 from mdl_tf.runs.keeping import InMemory
 from mdl_tf.runs.measure import measure_options, measure_set
+from mdl_tf.runs.start import set_head
 from mdl_tf.runs.training import Watch, build_network, fit
 
 BINS = 60  # of the distances' histograms
@@ -23,32 +25,54 @@ _SKIPPED = 2  # first steps of a fit, in which the graph is built
 class Trained(NamedTuple):
     """What one training has come to."""
 
-    record: dict  # history, best_epoch, value, seconds_per_step, failed
+    record: dict  # start, history, best_epoch, value, seconds_per_step, failed
     embedder: keras.Model | None  # of the best epoch; `None` if the training failed
 
 
-def build_untrained(config, data):
-    """The network of a config before its first step.
+def build_untrained(config, data, whole=None):
+    """The network of a config before its first step, and before its embedding layer is set.
 
     Args:
         config: a `TrainConfig`.
         data: its `Data`.
+        whole: the network that made the features of `data`, of which the embedding layer alone is
+            trained. Defaults to `None`: the whole network is.
+
+    Returns:
+        An embedder of what is in `data`, not compiled.
+    """
+    # Layers are named by a counter, and what is left of earlier networks takes memory.
+    keras.backend.clear_session()
+    if whole is not None:
+        return build_layer(config, whole)
+    return build_network(config, data.feature_size)
+
+
+def build_start(config, data, whole=None):
+    """What every training of a config begins with: `build_untrained`, with its embedding layer set.
+
+    Args:
+        config: a `TrainConfig`.
+        data: its `Data`.
+        whole: as for `build_untrained`. Defaults to `None`.
 
     Returns:
         An embedder, not compiled.
     """
-    # Layers are named by a counter, and what is left of earlier networks takes memory.
-    keras.backend.clear_session()
-    return build_network(config, data.feature_size)
+    network, watch = build_untrained(config, data, whole), Watch()
+    watch.stream = io.StringIO()
+    set_head(config, data.train, network, network, watch)
+    return network
 
 
-def train(config, data, progress=None):
+def train(config, data, progress=None, whole=None):
     """Train a config on the training classes, watched on the validation classes.
 
     Args:
         config: a `TrainConfig` with validation classes.
         data: its `Data`.
         progress: a function of the steps that are done. Defaults to `None`.
+        whole: as for `build_untrained`. Defaults to `None`.
 
     Returns:
         A `Trained`.
@@ -57,7 +81,7 @@ def train(config, data, progress=None):
         ConfigError, ValueError: for settings that do not fit each other or the data; a run that
             diverges is no error, but has failed.
     """
-    network = build_untrained(config, data)
+    network = build_untrained(config, data, whole)
     clock, keep = _Clock(progress), InMemory(config)
     embedder = failed = None
     try:
@@ -65,6 +89,7 @@ def train(config, data, progress=None):
     except Diverged as error:
         failed = str(error)
     record = {
+        "start": keep.start,
         "history": keep.history,
         "best_epoch": keep.best_epoch,
         "value": None if failed else keep.best_value,

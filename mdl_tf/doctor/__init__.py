@@ -1,7 +1,8 @@
 """What may be wrong with a training run, each finding with the numbers behind it and what to do.
 
-For somebody whose embeddings do not get better, or who wonders about their labels. The test classes
-are never looked at: a diagnosis is something to tune by.
+For somebody whose embeddings do not get better, or who wonders about their labels. Images of test
+classes are never looked at: a diagnosis is something to tune by. Of what the run itself has
+measured on them it says whether the trained network is behind what there was without training.
 
 >>> for finding in doctor.diagnose(Run.open("runs/photos")).findings:
 ...     print(finding.level, finding.name, finding.said)
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.config import ConfigError
-from mdl_tf.doctor import batch, examine, labels, pictures, spread, training
+from mdl_tf.doctor import batch, beginning, examine, labels, pictures, spread, training
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.doctor.finding import LEVELS, Finding, as_text
 from mdl_tf.doctor.suspects import find_suspects
@@ -67,6 +68,7 @@ def diagnose(run, *, stream=None):
     available = len(data.sizes)
     advice = Advice(config, examine.loss_settings(config, available))
     findings, files, notes = [*_of_training(config, history, data, advice)], {}, []
+    findings += _of_the_beginning(run, config, history, data, advice)
     suspects = None
     if run.model.is_file():
         embeddings = examine.embeddings_of(run, config, data.images, stream)
@@ -102,6 +104,18 @@ def _of_training(config, history, data, advice):
         overfitting = training.check_overfitting(history, watched, advice)
         if overfitting is not None:
             yield overfitting
+
+
+def _of_the_beginning(run, config, history, data, advice):
+    """Whether training is ahead of its start, and of the features."""
+    start = run.read_json("resume/state.json", {}).get("start")
+    watched, available = int(data.validation.sum()), len(data.sizes)
+    metrics = run.read_json("metrics.json", {})
+    found = (
+        beginning.check_start(history, start, config.monitor, watched, advice, available),
+        beginning.check_features(metrics, advice, available),
+    )
+    return [finding for finding in found if finding is not None]
 
 
 def _of_the_end(run, config, history, data, advice):

@@ -62,7 +62,8 @@ class Advice:
         ]
 
     def pretrained(self):
-        if not self._network or self._config.weights or self._config.backbone == "conv4":
+        config = self._config
+        if not self._network or config.weights or config.start or config.backbone == "conv4":
             return []
         return [
             "Begin with published weights instead of random ones, if your network has some: "
@@ -102,14 +103,45 @@ class Advice:
             + f", with --short-classes drop for classes of fewer, such as one of {smallest}" * short
         ]
 
+    def frozen(self):
+        """The embedding layer alone, where there are features worth to be left as they are."""
+        config = self._config
+        if not self._network or config.frozen or not (config.weights or config.start):
+            return []
+        return [
+            "Leave the network as it is and train its embedding layer alone, which takes a minute: "
+            "--frozen, without flags of what then is not trained"
+        ]
+
+    def other_head(self):
+        if self._config.head != "whitened":
+            return []
+        return ["Begin with the principal axes instead of a whitening: --head pca"]
+
+    def better_than_the_start(self, available):
+        """What may help where training is no better than what it began with.
+
+        Args:
+            available: training classes.
+        """
+        return [
+            *self.lower_rate(),
+            *self.frozen(),
+            *self.more_classes(available),
+            *self.softer(),
+            "Let `mdl-tf compare` try learning rates, losses and their settings",
+            *self.pretrained(),
+        ]
+
     def against_overfitting(self):
         texts = []
-        if self._network and self._config.augment == "none":
+        trains = self._network and not self._config.frozen
+        if trains and self._config.augment == "none":
             texts.append("Show each image differently every time: --augment flip, or modern")
         decay = self._config.weight_decay
         if decay is None and self._config.optimizer != "adamw":
             texts.append("Weight decay: --weight-decay 0.0001")
-        if self._network and self._config.weights and self._config.batch_norm == "train":
+        if trains and self._config.weights and self._config.batch_norm == "train":
             texts.append("Leave the statistics of the pretrained network: --batch-norm frozen")
         if not self._config.patience:
             texts.append("End when it gets no better: --patience 3")

@@ -13,6 +13,8 @@ from mdl_tf.progress import ProgressLine
 from mdl_tf.runs.data import BATCH, Data, read_collection
 from mdl_tf.runs.network import build_loss
 
+_SIZE = 2  # of an embedding
+
 
 class SeenClasses(NamedTuple):
     """The classes that a run trains and validates on; those of the test are left alone."""
@@ -59,7 +61,7 @@ def read_history(run):
             rows = [
                 {key: float(value) for key, value in row.items()}
                 for row in csv.DictReader(file)
-                if row.get("epoch") != "0"
+                if row.get("epoch") not in ("0", "0.0")
             ]
         if any("loss" not in row or "epoch" not in row for row in rows):
             raise ValueError("no columns `epoch` and `loss`")
@@ -135,13 +137,14 @@ def collapsed_loss(config, num_classes):
     """
     loss = build_loss(config, num_classes)
     labels = np.repeat(np.arange(config.classes_per_batch), config.images_per_class)
-    embeddings = np.zeros((len(labels), config.embedding_dim), np.float32)
+    # Where all are equal it makes no difference how many numbers they have.
+    embeddings = np.zeros((len(labels), _SIZE), np.float32)
     embeddings[:, 0] = 1
     if loss.has_weights:
         loss.attach(
             {
                 name: keras.ops.zeros(shape) if len(shape) > 1 else initializer(shape)
-                for name, (shape, initializer) in loss.weight_specs(config.embedding_dim).items()
+                for name, (shape, initializer) in loss.weight_specs(_SIZE).items()
             }
         )
     return float(loss(labels, embeddings))

@@ -35,15 +35,17 @@ class MetricLoss(keras.losses.Loss):
 
         search_space    what `mdl-tf compare` searches: a dict from a setting to a `Range` or a
                         `Choice` of `mdl_tf.losses.space`, from what the papers use to somewhat
-                        beyond it on both sides. `l2_normalize` is searched if the paper leaves
-                        embeddings at any length; the name of the `proxies` stands for the factor
-                        on their learning rate.
+                        beyond it on both sides; `Only` of one that acts with one value of another.
+                        `l2_normalize` is searched if the paper leaves embeddings at any length; the
+                        name of the `proxies`, or of what is `learned`, stands for the factor on
+                        their learning rate.
         positives       how many positives of an anchor it uses: "several", "one", or "none" of a
                         loss that compares images with proxies.
         gap             the smallest difference between the Euclidean distances to a negative and
                         to a positive that satisfies it, for `val_violated_anchors`; 0 if it asks
                         for their order alone, or for nothing in Euclidean distances.
         proxies         name of the weights that stand for the classes. Defaults to `None`.
+        learned         name of other weights that it may have. Defaults to `None`.
         first_draw      what the first draw of a search has in place of the defaults, or beside
                         them. Defaults to nothing.
         weight_arguments    argument of the function that a weight is passed as, where its name is
@@ -72,6 +74,7 @@ class MetricLoss(keras.losses.Loss):
     positives = None
     gap = None
     proxies = None
+    learned = None
     first_draw = MappingProxyType({})
     weight_arguments = MappingProxyType({})
 

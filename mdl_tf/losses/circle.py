@@ -84,7 +84,7 @@ class CircleLoss(MetricLoss):
     """
 
     function = staticmethod(circle_loss)
-    search_space = {"margin": Range(0.1, 0.6), "gamma": Range(16, 256, log=True)}
+    search_space = {"margin": Range(0.1, 0.6), "gamma": Range(16, 1024, log=True)}
     positives = "several"
     gap = 0.0
 

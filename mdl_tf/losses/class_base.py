@@ -9,8 +9,9 @@ from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.checks import MOST_CLASSES
 from mdl_tf.losses.space import Range
 
-# What is searched of the proxies: a factor on their learning rate.
-RATE_FACTOR = Range(1, 100, log=True)
+# What is searched of the proxies: a factor on their learning rate. Papers have 1, and 100
+# (Proxy-Anchor, SoftTriple).
+RATE_FACTOR = Range(0.1, 1000, log=True)
 _NUDGE = 0.01  # of the length of a proxy
 
 

@@ -12,7 +12,7 @@ from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, soft_violati
 from mdl_tf.losses.space import Choice, Range
 
 # Their papers leave embeddings at any length.
-_SPACE = {"margin": Range(0.2, 2), "l2_normalize": Choice((False, True))}
+_LENGTH = Choice((False, True))
 
 
 def _check(margin, distance):
@@ -121,7 +121,7 @@ class LiftedStructureLoss(MetricLoss):
     """
 
     function = staticmethod(lifted_structure_loss)
-    search_space = _SPACE
+    search_space = {"margin": Range(0.2, 2), "l2_normalize": _LENGTH}
     first_draw = {"l2_normalize": False}
     positives = "several"
     # Its margin is against a sum over all negatives; no usual batch of unit vectors satisfies it.
@@ -157,7 +157,7 @@ class GeneralizedLiftedStructureLoss(MetricLoss):
     """
 
     function = staticmethod(generalized_lifted_structure_loss)
-    search_space = _SPACE
+    search_space = {"margin": Range(0.03, 3, log=True), "l2_normalize": _LENGTH}
     first_draw = {"l2_normalize": False}
     positives = "several"
     gap = 0.0  # as of `LiftedStructureLoss`

@@ -14,7 +14,7 @@ from mdl_tf.losses.distances import DISTANCES
 from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import mean_over_valid, spread, valid_anchors
-from mdl_tf.losses.space import Choice, Range
+from mdl_tf.losses.space import Choice, Only, Range
 
 
 def _check(margin, nu, distance, beta=None):
@@ -136,7 +136,10 @@ class MarginLoss(MetricLoss):
         "beta": Range(0.6, 1.4),
         "margin": Range(0.05, 0.4),
         "learn_beta": Choice((False, True)),
+        # The factor on its learning rate, 1000 in the paper.
+        "boundary": Only(Range(1, 1e4, log=True), "learn_beta", True),
     }
+    learned = "boundary"
     positives = "several"
     # Its boundary bounds each distance by itself, not the difference of two.
     gap = 0.0

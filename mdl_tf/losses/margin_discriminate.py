@@ -126,7 +126,7 @@ class MarginDiscriminateLoss(MetricLoss):
     >>> embeddings = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
     >>> loss = MarginDiscriminateLoss()
     >>> round(float(loss(labels, embeddings)), 3)
-    0.234
+    0.231
     """
 
     function = staticmethod(margin_discriminate_loss)

@@ -99,7 +99,7 @@ class MultiSimilarityLoss(MetricLoss):
     search_space = {
         "alpha": Range(0.5, 20, log=True),
         "beta": Range(8, 80, log=True),
-        "base": Range(0, 1),
+        "base": Range(0, 1.25),
     }
     positives = "several"
     gap = 0.0

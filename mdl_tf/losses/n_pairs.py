@@ -8,7 +8,7 @@ from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import class_order
 from mdl_tf.losses.rows import log_sum_exp, mean_over_valid
-from mdl_tf.losses.space import Choice, Range
+from mdl_tf.losses.space import Choice, Only, Range
 
 
 def _check(l2):
@@ -102,7 +102,11 @@ class NPairsLoss(MetricLoss):
 
     function = staticmethod(n_pairs_loss)
     # Its paper leaves embeddings at any length.
-    search_space = {"l2": Range(1e-4, 0.1, log=True), "l2_normalize": Choice((False, True))}
+    search_space = {
+        # The length of unit vectors is none of its business.
+        "l2": Only(Range(1e-4, 0.1, log=True), "l2_normalize", False),
+        "l2_normalize": Choice((False, True)),
+    }
     first_draw = {"l2_normalize": False}
     positives = "one"
     gap = 0.0

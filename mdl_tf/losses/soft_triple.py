@@ -110,7 +110,7 @@ class SoftTripleLoss(ClassLoss):
     search_space = {
         "scale": Range(8, 40, log=True),
         "gamma": Range(0.03, 0.5, log=True),
-        "margin": Range(0, 0.1),
+        "margin": Range(0.001, 0.1, log=True),
         "centers": RATE_FACTOR,
     }
 

@@ -198,7 +198,7 @@ class CosFaceLoss(ClassLoss):
     function = staticmethod(cos_face_loss)
     search_space = {
         "margin": Range(0.05, 0.5),
-        "scale": Range(8, 64, log=True),
+        "scale": Range(8, 128, log=True),
         "proxies": RATE_FACTOR,
     }
 
@@ -235,7 +235,7 @@ class ArcFaceLoss(ClassLoss):
     function = staticmethod(arc_face_loss)
     search_space = {
         "margin": Range(0.05, 0.6),
-        "scale": Range(8, 64, log=True),
+        "scale": Range(8, 128, log=True),
         "proxies": RATE_FACTOR,
     }
 

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import shutil
 
 import helpers
 import keras
@@ -13,22 +14,38 @@ import pytest
 from helpers.runs import policy_as_before  # noqa: F401
 
 from mdl_tf import cli, compare, files
-from mdl_tf.compare import Comparison, Entry, Folder, parse, runner, trial
+from mdl_tf.compare import Comparison, Entry, Folder, asked, parse, prepare, runner, trial
 from mdl_tf.compare import comparison as comparison_module
 from mdl_tf.compare import folder as folder_module
 from mdl_tf.compare.comparison import choose_settings
 from mdl_tf.compare.spaces import changes, draws, space
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.config.setting import setting
+from mdl_tf.embedding import load_model
 from mdl_tf.losses import LOSSES
-from mdl_tf.losses.space import Choice, Range
+from mdl_tf.losses.space import Choice, Only, Range
 from mdl_tf.runs import phases
 from mdl_tf.runs.data import read_data
 from mdl_tf.runs.measure import Measured
 from mdl_tf.runs.network import build_loss
 
-# Written by version 0.1.0: label, seed, and the first draws at a learning rate of 0.003.
-DRAWS_OF_0_1_0 = json.loads((helpers.GOLDEN / "draws_0_1_0.json").read_text())
+# Label, seed, and the first draws at a learning rate of 0.003: as version 0.1.0 wrote them, and
+# those of which a range or a default has changed in 0.2.0.
+DRAWS = {
+    (label, seed): drawn
+    for name in ("draws_0_1_0.json", "draws_0_2_0.json")
+    for label, seed, drawn in json.loads((helpers.GOLDEN / name).read_text())
+}
+# What papers and their authors' code have, beside the defaults of the losses.
+PAPERS = [
+    *[("generalized_lifted_structure", "margin", value) for value in (0.1, 1)],
+    *[("angular", "alpha", value) for value in (36, 55)],
+    *[("circle", "margin", 0.25), ("circle", "gamma", 256)],
+    *[("multi_similarity", "base", 0.5), ("multi_similarity", "base", 1)],
+    *[("margin", "boundary", 1000), ("soft_triple", "centers", 100)],
+    *[(name, "proxies", 1) for name in ("cos_face", "arc_face", "normalized_softmax")],
+    ("proxy_anchor", "proxies", 100),
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +72,17 @@ def config_of(path, **changes):
         "epochs": 2,
         "steps_per_epoch": 3,
         "learning_rate": 0.01,
-        "monitor": "map_at_r",
+        "head": "random",
     }
     return TrainConfig(**{**settings, **changes})
+
+
+def closed(config):
+    """A config as a comparison has it: nothing is left open."""
+    from mdl_tf.runs.resolve import resolve
+
+    config = resolve(config)
+    return dataclasses.replace(config, batch_norm=config.batch_norm or "train")
 
 
 def quiet(line):
@@ -116,7 +141,43 @@ def test_every_draw_of_every_loss_can_be_trained(loss):
     searched = {name for settings in drawn[1:] for name in settings}
     assert searched == {"learning_rate", *LOSSES[loss].search_space}
     for name in searched:
-        assert len({json.dumps(settings[name]) for settings in drawn[1:]}) > 1, name
+        values = {json.dumps(settings[name]) for settings in drawn[1:] if name in settings}
+        assert len(values) > 1, name
+
+
+def defaults_in_ranges():
+    """Loss, setting and default of what is searched between two numbers."""
+    for loss in LOSSES:
+        for name, value in draws(Entry(loss), 1e-3, 1, 0)[0].items():
+            if name != "learning_rate" and not isinstance(value, str | bool):
+                yield loss, name, value
+
+
+@pytest.mark.parametrize(("loss", "name", "value"), [*defaults_in_ranges(), *PAPERS])
+def test_what_papers_have_is_not_at_the_edge_of_a_range(loss, name, value):
+    found = LOSSES[loss].search_space[name]
+    found = found.values if isinstance(found, Only) else found
+    if (value, found.low) == (0, 0):
+        return  # nothing is below
+    low, high, value = np.log([*found[:2], value]) if found.log else (*found[:2], value)
+    assert 0.15 < (value - low) / (high - low) < 0.85
+
+
+def test_a_setting_is_searched_only_where_it_acts():
+    drawn = draws(Entry("n_pairs"), 1e-3, 16, 0)
+    assert {("l2" in one, one["l2_normalize"]) for one in drawn} == {(True, False), (False, True)}
+    assert not any("l2" in one for one in draws(parse("n_pairs:l2_normalize=true")[0], 1e-3, 9, 0))
+    drawn = draws(Entry("margin"), 1e-3, 16, 0)
+    assert {("boundary" in one, one["learn_beta"]) for one in drawn} == {
+        (True, True),
+        (False, False),
+    }
+    learned = next(one for one in drawn if one["learn_beta"])
+    fields = changes(Entry("margin"), learned)
+    assert fields["learning_rate_factors"] == {"boundary": learned["boundary"]}
+    assert set(fields["loss_args"]) == {"beta", "margin", "learn_beta"}
+    # What is left out keeps its place among the numbers of the others.
+    assert drawn[1]["beta"] == draws(parse("margin:learn_beta=false")[0], 1e-3, 2, 0)[1]["beta"]
 
 
 def test_the_first_draw_is_that_of_the_defaults():
@@ -142,17 +203,16 @@ def test_all_losses_try_the_same_learning_rates_and_a_longer_search_begins_with_
     assert draws(Entry("circle"), 1e-3, 9, 6) != draws(Entry("circle"), 1e-3, 9, 5)
 
 
-@pytest.mark.parametrize(
-    ("label", "seed", "drawn"), DRAWS_OF_0_1_0, ids=[f"{row[0]} {row[1]}" for row in DRAWS_OF_0_1_0]
-)
-def test_draws_stay_those_of_0_1_0(label, seed, drawn):
-    """To the last digit and in the same order, or a comparison that goes on trains them again."""
+@pytest.mark.parametrize(("label", "seed"), DRAWS, ids=[f"{row[0]} {row[1]}" for row in DRAWS])
+def test_draws_stay_the_same(label, seed):
+    """To the last digit and in the same order."""
+    drawn = DRAWS[label, seed]
     settings = draws(parse(label)[0], 3e-3, len(drawn), seed)
     assert [list(one.items()) for one in settings] == [[tuple(s) for s in one] for one in drawn]
 
 
 def test_every_loss_has_stored_draws():
-    assert {label for label, _, _ in DRAWS_OF_0_1_0} >= set(LOSSES)
+    assert {label for label, _ in DRAWS} >= set(LOSSES)
 
 
 def test_a_space_larger_than_the_sequence_is_refused(monkeypatch):
@@ -201,6 +261,7 @@ def test_factors_of_proxies_join_those_that_all_runs_share():
         ({"loss_args": {"margin": 1}}, "`loss_args` cannot be set in a comparison: they are"),
         ({"folds": 2}, "`folds` cannot be set in a comparison"),
         ({"loss": "circle"}, "`loss` cannot be set in a comparison: the losses are compared."),
+        ({"refit": True}, "`refit` cannot be set in a comparison: the validation classes judge"),
         ({"validation": 0}, "`validation` must be above 0: settings are chosen on classes held"),
         ({"cache": "ram"}, "`cache` must be none or disk in a comparison"),
     ],
@@ -248,18 +309,19 @@ def data(features):
 
 
 def test_a_run_repeats_and_its_seed_is_that_of_all_losses(data, features):
-    first = trial.train(config_of(features), data)
-    again = trial.train(config_of(features), data)
+    first = trial.train(closed(config_of(features)), data)
+    again = trial.train(closed(config_of(features)), data)
     assert first.record["history"] == again.record["history"]
     assert [row["epoch"] for row in first.record["history"]] == [1, 2]
     others = [config_of(features, loss="circle"), config_of(features, seed=1)]
-    start = [trial.build_untrained(c, data).get_weights() for c in (config_of(features), *others)]
+    configs = [config_of(features), *others]
+    start = [trial.build_untrained(one, data).get_weights() for one in configs]
     assert np.array_equal(start[0][0], start[1][0])
     assert not np.array_equal(start[0][0], start[2][0])
 
 
 def test_a_run_is_measured_at_its_best_epoch(data, features):
-    config = config_of(features, epochs=6, learning_rate=0.3, schedule="constant")
+    config = closed(config_of(features, epochs=6, learning_rate=0.3, schedule="constant"))
     record, embedder = trial.train(config, data)
     values = [row["val_map_at_r"] for row in record["history"]]
     assert record["value"] == max(values)
@@ -272,7 +334,7 @@ def test_a_run_is_measured_at_its_best_epoch(data, features):
 
 def test_the_steps_are_counted_and_timed(data, features):
     seen = []
-    record, _ = trial.train(config_of(features), data, seen.append)
+    record, _ = trial.train(closed(config_of(features)), data, seen.append)
     assert seen == [1, 2, 3, 4, 5, 6]
     assert 0 < record["seconds_per_step"] < 1
 
@@ -292,9 +354,9 @@ def test_a_run_with_a_warm_up():
         **{"classes_per_batch": 3, "images_per_class": 4, "validation": 0.4, "epochs": 3},
         **{"steps_per_epoch": 2, "warm_up_epochs": 1},
     }
-    comparison = Comparison(TrainConfig(**settings), parse("triplet"))
-    data = read_data(comparison.config)
-    before = trial.build_untrained(comparison.config, data)
+    config = closed(TrainConfig(**settings))
+    data = read_data(config)
+    before = trial.build_untrained(config, data)
     kept = []
 
     def watched(config, model, learns):
@@ -305,7 +367,7 @@ def test_a_run_with_a_warm_up():
     phases_end = phases.end_warm_up
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phases, "end_warm_up", watched)
-        record, embedder = trial.train(comparison.config, data)
+        record, embedder = trial.train(config, data)
     assert [row["epoch"] for row in record["history"]] == [1, 2, 3]
     trained_first, network = kept
     assert trained_first == [], "frozen in the warm-up"
@@ -360,7 +422,7 @@ def counted(monkeypatch):
     def number(config):
         return int(hashlib.sha256(config.to_json().encode()).hexdigest()[:6], 16) / 16**6
 
-    def train(config, data, progress=None):
+    def train(config, data, progress=None, whole=None):
         seen.append((config.loss, config.seed))
         row = {"epoch": 1, "loss": 1.0, "val_recall_at_1": number(config), "val_map_at_r": 0.5}
         record = {"history": [row], "best_epoch": 1, "value": number(config), "failed": None}
@@ -374,11 +436,11 @@ def counted(monkeypatch):
 
     monkeypatch.setattr(trial, "train", train)
 
-    def untrained(config, data):
+    def begin(config, data, whole=None):
         seen.append(("untrained", config.seed))
         return Small()
 
-    monkeypatch.setattr(trial, "build_untrained", untrained)
+    monkeypatch.setattr(trial, "build_start", begin)
     monkeypatch.setattr(trial, "measure", measure)
     return seen
 
@@ -435,8 +497,8 @@ def test_a_kill_loses_one_run(killed_at, small, counted, monkeypatch):
     comparison, folder = small("margin_discriminate,triplet", 2, 1)
     whole = trial.train
 
-    def dying(config, data, progress=None):
-        found = whole(config, data, progress)
+    def dying(*args):
+        found = whole(*args)
         if len(trained(counted)) == killed_at:
             raise KeyboardInterrupt
         return found
@@ -455,8 +517,8 @@ def test_a_better_setting_of_a_longer_search_has_final_runs_of_its_own(small, co
     values = iter([0.5, 0.1, 0.9])
     whole = trial.train
 
-    def judged(config, data, progress=None):
-        record, model = whole(config, data, progress)
+    def judged(config, *args):
+        record, model = whole(config, *args)
         if config.seed == 0:
             record["value"] = next(values)
         return trial.Trained(record, model)
@@ -472,8 +534,8 @@ def test_a_better_setting_of_a_longer_search_has_final_runs_of_its_own(small, co
 def test_a_loss_that_always_fails_does_not_stop_the_others(small, counted, monkeypatch):
     whole = trial.train
 
-    def failing(config, data, progress=None):
-        record, model = whole(config, data, progress)
+    def failing(config, *args):
+        record, model = whole(config, *args)
         if config.loss == "triplet":
             record.update(value=None, failed="Training diverged: on purpose.")
         return trial.Trained(record, model)
@@ -546,12 +608,13 @@ def test_kept_trials_are_found_when_the_config_gains_a_field(small, counted, mon
     @dataclasses.dataclass(frozen=True)
     class Later(TrainConfig):
         monitor: str = setting("recall_at_1", "another default", choices=("map_at_r",))
-        head: str = setting("random", "a new field", choices=("auto", "random"), before="random")
+        colour: str = setting("green", "a new field", choices=("red", "green"), before="green")
 
     monkeypatch.setattr(comparison_module, "TrainConfig", Later)
     monkeypatch.setattr(folder_module, "TrainConfig", Later)
+    monkeypatch.setattr(asked, "TrainConfig", Later)
     kept = json.loads((folder.path / "trials/triplet/search-000.json").read_text())
-    assert kept["config"]["version"] and "head" not in kept["config"]
+    assert kept["config"]["version"] and "colour" not in kept["config"]
     config = Later(**config_of(comparison.config.data_dir).to_dict())
     later = Comparison(config, comparison.entries, 2, 1)
     folder = Folder.of(later, folder.path.parent, "one")
@@ -571,6 +634,149 @@ def test_the_config_of_a_run_may_be_that_of_a_comparison(features, tmp_path):
     assert cli.main(arguments) == 0
     path.write_text(resolve(config_of(features, loss_args={"margin": 0.7})).to_json())
     assert cli.main(arguments) == 2
+
+
+def left_open(path, **changes):
+    """A config that says nothing about what a run finds out for itself."""
+    return config_of(path, head="auto", embedding_dim=None, learning_rate=None, **changes)
+
+
+def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypatch):
+    """The same command goes on, also if a later version has another learning rate."""
+    from mdl_tf.runs import resolve
+
+    def go(config):
+        lines = []
+        comparison = Comparison(config, parse("triplet"), 2, 1)
+        folder = Folder.of(comparison, tmp_path, "one")
+        compare.compare(comparison, folder, report=lines.append)
+        return folder, lines
+
+    folder, _ = go(left_open(features))
+    settled = {
+        "head": "whitened",
+        "embedding_dim": 12,
+        "learning_rate": 3e-4,
+        "batch_norm": "train",
+    }
+    kept = folder.read_json("compare.json")
+    assert {name: kept["config"][name] for name in settled} == settled
+    for one in folder.results().trials:
+        found = {name: one["config"][name] for name in settled}
+        assert found == {**settled, "learning_rate": one["settings"]["learning_rate"]}
+    assert folder.results().searched("triplet")[0]["settings"]["learning_rate"] == 3e-4
+    assert kept["asked"] == {
+        **{"head": "auto", "embedding_dim": None, "learning_rate": None, "batch_norm": None},
+        **{"image_size": None},
+    }
+    count = len(trained(counted))
+    monkeypatch.setattr(resolve, "RATE_OF_LAYER", 0.7)
+    _, lines = go(left_open(features))
+    assert "This comparison goes on with what it began with: learning_rate=0.0003." in lines
+    go(dataclasses.replace(left_open(features), learning_rate=3e-4))
+    go(left_open(features))
+    assert len(trained(counted)) == count, "nothing was trained again"
+    with pytest.raises(ConfigError, match="Received: name='one', which has learning_rate=0.0003"):
+        go(dataclasses.replace(left_open(features), learning_rate=1e-3))
+
+
+def test_draws_that_are_done_stay_when_ranges_change(small, counted, monkeypatch):
+    first = compare.compare(*small("triplet", 3, 1), report=quiet)
+    count = len(trained(counted))
+    changed = {"mining": Choice(("hard", "all")), "margin": Range(1, 2)}
+    monkeypatch.setattr(LOSSES["triplet"], "search_space", changed)
+    again = compare.compare(*small("triplet", 3, 1), report=quiet)
+    assert len(trained(counted)) == count and again.trials == first.trials
+    longer = compare.compare(*small("triplet", 4, 1), report=quiet)
+    assert longer.searched("triplet")[:3] == first.searched("triplet")
+    assert 1 <= longer.searched("triplet")[3]["settings"]["margin"] <= 2
+
+
+DIGITS = {
+    **{"dataset": "digits", "backbone": "conv4", "image_size": 16, "embedding_dim": 4},
+    **{"classes_per_batch": 3, "images_per_class": 4, "validation": 0.4, "epochs": 1},
+    **{"steps_per_epoch": 2, "clustering": False},
+}
+
+
+def test_a_network_that_is_not_trained(tmp_path, monkeypatch):
+    """Its features are computed once, and what is kept takes images."""
+    monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
+    made = []
+
+    def featurize(*args):
+        made.append(args)
+        return whole(*args)
+
+    whole = prepare.featurize
+    monkeypatch.setattr(prepare, "featurize", featurize)
+    config = TrainConfig(**DIGITS, frozen=True, head="pca")
+    comparison = Comparison(config, parse("triplet,n_pairs"), 2, 2)
+    folder = Folder.of(comparison, tmp_path)
+    results = compare.compare(comparison, folder, report=quiet)
+    assert len(made) == 1
+    data = read_data(config)
+    for label in results.labels:
+        model = load_model(folder.path / "models" / f"{label}.keras")
+        found = trial.measure(model, data, config).metrics
+        assert found["map_at_r"] == pytest.approx(results.final(label)[0]["metrics"]["map_at_r"])
+        (first, second) = results.final(label)
+        assert first["start"]["val_map_at_r"] > 0 and len(first["history"]) == 1
+    assert results.features["map_at_r"] > results.raw["map_at_r"] / 2
+    # Principal axes depend on no seed, and it is the network of the comparison.
+    assert results.untrained[1] == results.untrained[2] != results.features
+    report = (folder.path / "report.md").read_text()
+    assert "| start: principal axes of features, not trained |" in report
+    assert "it is not trained, the embedding layer alone is" in report
+
+
+def test_the_start_is_measured_as_the_losses_have_it(features):
+    config = closed(left_open(features, loss="triplet"))
+    config = dataclasses.replace(config, embedding_dim=12)
+    data = read_data(config)
+    network = trial.build_start(config, data)
+    found = trial.measure(network, data._replace(test=data.validation), config).metrics
+    start = trial.train(config, data).record["start"]
+    assert start["epoch"] == 0
+    assert start["val_map_at_r"] == pytest.approx(found["map_at_r"])
+    bare = trial.build_untrained(config, data)
+    assert not np.allclose(bare.get_weights()[0], network.get_weights()[0])
+
+
+def test_the_model_of_another_run(tmp_path):
+    from mdl_tf.runs import Run, train
+
+    before = TrainConfig(**{**DIGITS, "tensorboard": False})
+    run = Run.create(before, tmp_path, "before")
+    train(before, run, report=quiet)
+    settings = {**DIGITS, "embedding_dim": None, "image_size": None, "start": str(run.folder)}
+    comparison = Comparison(TrainConfig(**settings), parse("triplet,n_pairs"), 2, 1)
+    # What its model ends in is not drawn, and where it has unit length `l2` does nothing.
+    assert [set(one) for one in comparison.drawn(Entry("n_pairs"))] == [{"learning_rate"}] * 2
+    folder = Folder.of(comparison, tmp_path)
+    results = compare.compare(comparison, folder, report=quiet)
+    kept = run.read_json("metrics.json")["trained"]["map_at_r"]
+    assert results.untrained[1]["map_at_r"] == pytest.approx(kept, abs=1e-5)
+    assert results.features is not None
+    assert results.config["learning_rate_factors"] == {"embedding": pytest.approx(3)}
+    assert "model of another run, not trained" in (folder.path / "report.md").read_text()
+    shutil.rmtree(run.folder)
+    assert len(Folder.open(folder.path).results().trials) == 6, "read without that run"
+
+
+def test_the_model_of_a_run_that_has_seen_what_is_judged_by_is_refused(tmp_path):
+    from mdl_tf.runs import Run, train
+
+    before = TrainConfig(**{**DIGITS, "tensorboard": False})
+    run = Run.create(before, tmp_path, "before")
+    train(before, run, report=quiet)
+    other = {"validation": 0.6, "classes_per_batch": 2, "start": str(run.folder)}
+    config = TrainConfig(**{**DIGITS, **other})
+    comparison = Comparison(config, parse("triplet"), 1, 1)
+    with pytest.raises(
+        ConfigError, match="`start` must be a run that was trained on no validation"
+    ):
+        compare.compare(comparison, Folder.of(comparison, tmp_path), report=quiet)
 
 
 def test_data_that_changed_are_refused(tmp_path, counted):

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mdl_tf.compare import report
-from mdl_tf.compare.report import figures, goal, searches, statistics
+from mdl_tf.compare.report import baselines, figures, goal, searches, statistics
 from mdl_tf.compare.report.outcome import describe_outcome
 from mdl_tf.compare.report.results_table import show_results
 from mdl_tf.compare.results import Results
@@ -23,6 +23,7 @@ CONFIG = {
     **{"weight_decay": 0.004, "clip_norm": None, "learning_rate": 1e-3, "schedule": "cosine"},
     **{"augment": "modern", "monitor": "map_at_r", "seed": 0, "loss": "triplet", "loss_args": {}},
 }
+START = "start: random layer on features, not trained"
 MACHINE = {
     **{"processor": "A processor @ 2.0 GHz", "cores": 2, "gpus": 0, "python": "3.11.2"},
     **{"tensorflow": "2.16.1", "keras": "3.6.0", "mdl_tf": "0.1"},
@@ -362,11 +363,109 @@ def test_what_was_not_trained_may_be_ahead():
     assert ahead not in " ".join(describe_outcome(found))
     one = {**found.raw, "map_at_r": 0.4}
     assert describe_outcome(found._replace(raw=one))[1] == (
-        f"{ahead}raw pixels (0.400). Training has not paid off yet: it may be too short, or start "
-        "from poor weights."
+        f"{ahead}raw pixels (0.400). Training has not paid off: it may be too short, its learning "
+        "rate too high, or the start too poor."
     )
     found = found._replace(raw=one, untrained={seed: one for seed in found.untrained})
-    assert "raw pixels (0.400) and untrained network (0.400" in describe_outcome(found)[1]
+    assert f"raw pixels (0.400) and {START} (0.400" in describe_outcome(found)[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"head": "whitened"}, "start: whitened features, not trained"),
+        ({"head": "pca"}, "start: principal axes of features, not trained"),
+        ({"head": "kept", "start": "runs/x"}, "start: model of another run, not trained"),
+        ({"head": "random"}, START),
+        ({"head": "random", "weights": None}, "start: random network, not trained"),
+        ({"head": "random", "weights": None, "backbone": "none"}, START),
+        # Of version 0.1.0.
+        ({"weights": None}, "start: random network, not trained"),
+    ],
+)
+def test_the_start_in_words(settings, name):
+    found = results({"a": [0.5]}, config={**CONFIG, **settings}, features=metrics(0.3))
+    rows = baselines.baselines(found)
+    assert list(rows) == ["raw pixels", "features of unit length", name]
+    assert [row["map_at_r"].mean for row in rows.values()] == [0.02, 0.3, 0.11]
+
+
+def with_starts(values, starts):
+    """As `results`, with the MAP@R that validation had before the first epoch: 0.2 or `starts`."""
+    found = results(values)
+    for one in found.trials:
+        start = starts.get(one["label"], 0.2)
+        one["start"] = {"epoch": 0, "val_map_at_r": start, "val_recall_at_1": start + 0.1}
+    return found
+
+
+def test_a_gain_is_paired_by_seed():
+    # The starts are 0.11, 0.12 and 0.13.
+    found = results({"a": [0.31, 0.33, 0.35], "b": [0.10, 0.12, 0.14], "c": [0.5, None, None]})
+    assert baselines.gain(found, "a")[:2] == (pytest.approx(0.21), pytest.approx(0.0248414))
+    assert baselines.gain(found, "b").mean == 0 and baselines.is_below(found, "b")
+    assert not baselines.is_below(found, "a")
+    assert baselines.gain(found._replace(untrained={2: metrics(0.1)}), "c") is None
+
+
+def test_a_loss_that_is_not_above_the_start_is_marked(tmp_path):
+    values = {"margin_discriminate": [0.5, 0.6], "triplet": [0.05, 0.09], "circle": [0.3, 0.4]}
+    page, text, rows = written(with_starts(values, {"circle": 0.41, "triplet": 0.04}), tmp_path)
+    table = page.table("loss", "MAP@R", "over the start")
+    assert [row[0] for row in table] == [
+        *("margin_discriminate", "circle", "triplet ▼", "raw pixels", START),
+    ]
+    assert [row[2] for row in table] == [
+        *("+0.435 ± 0.572", "+0.235 ± 0.572 ▽", "−0.045 ± 0.191 ▼", "–", "–"),
+    ]
+    assert (
+        "Not above the start on these classes is triplet (−0.045 ± 0.191): trained with them, the "
+        "network retrieves no better than before its first step. In no seed above the start on the "
+        "validation classes, by MAP@R: circle."
+    ) in page.text.replace("  ", " ")
+    assert "▼ On the test classes the trained network is not above the start" in text
+    assert "triplet ▼ not above the start" in (tmp_path / "pictures/map_at_r.svg").read_text()
+    assert "not above" not in (tmp_path / "pictures/recall_at_1.svg").read_text()
+    assert [row["start"] for row in rows] == ["0.2", "0.2", "0.04", "0.04", "0.41", "0.41"]
+    # One seed that is above is enough on validation, and what is equal is not above.
+    assert not baselines.is_never_above(with_starts({"a": [0.1, 0.3]}, {}), "a")
+    assert baselines.is_never_above(with_starts({"a": [0.1, 0.2]}, {}), "a")
+
+
+def test_where_all_are_above_the_start_there_are_no_marks(tmp_path):
+    page, text, _ = written(with_starts({"triplet": [0.5, 0.6], "a": [0.4, 0.4]}, {}), tmp_path)
+    assert "not above" not in page.text.split("How to read this")[-2]
+    assert not re.search("[▼▽]", text.split("## How to read this")[0])
+    assert "Training has not paid off" not in text
+
+
+def test_results_without_a_start_have_no_marks(tmp_path):
+    """As those of version 0.1.0 have it of validation."""
+    found = results({"triplet": [0.01, 0.02], "a": [0.4, 0.4]}, untrained={})
+    page, text, _ = written(found, tmp_path)
+    assert not baselines.is_below(found, "triplet") and not baselines.is_never_above(found, "a")
+    assert "over the start" not in page.text
+    assert page.table("loss", "MAP@R", "Recall@1")[0][-1] == "50.0"
+
+
+def test_curves_show_the_start():
+    found = with_starts({"margin_discriminate": [0.5, 0.6], "triplet": [0.4, 0.5]}, {"triplet": 0})
+    drawn = {label: statistics.curve(found, label) for label in found.labels}
+    assert [one.start for one in drawn.values()] == pytest.approx([0.3, 0.1])
+    (axes,) = figures.draw_convergence(drawn, "triplet", "margin_discriminate").axes
+    dotted = [line for line in axes.lines if line.get_color() == figures.QUIET]
+    assert [line.get_ydata()[0] for line in dotted] == pytest.approx([0.1])
+    assert axes.get_ylim()[0] < 0.1
+
+
+def test_draws_above_the_start_are_counted(tmp_path):
+    draws = [trial("a", "search", i, value) for i, value in enumerate([0.3, 0.5, 0.2, 0.4])]
+    for one in draws[:3]:
+        one["start"] = {"epoch": 0, "val_map_at_r": 0.3}
+    draws.append(trial("a", "search", 4, failed="diverged"))
+    page, _, _ = written(results({"a": []}, search=5, trials=tuple(draws)), tmp_path)
+    assert page.table("loss", "draws")[0][-1] == "1 of 3"
+    assert page.table("draw", "MAP@R", "Recall@1")[1][:4] == ["1", "0.500", "0.500", "3"]
 
 
 def test_one_seed_tells_nothing(tmp_path):
@@ -376,8 +475,13 @@ def test_one_seed_tells_nothing(tmp_path):
     page, _, _ = written(found, tmp_path)
     assert page.table("loss", "MAP@R", "verdict")[0][:3] == ["triplet", "+0.200", "unknown"]
     assert "One seed in common gives no interval, so no difference can be judged." in page.text
-    assert page.table("loss", "MAP@R", "Recall@1")[0][:3] == ["triplet", "0.600", "0.840"]
-    assert "±" not in str(page.table("loss", "MAP@R", "Recall@1"))
+    assert page.table("loss", "MAP@R", "over the start")[0][:4] == [
+        "triplet",
+        "0.600",
+        "+0.490",
+        "0.840",
+    ]
+    assert "±" not in str(page.table("loss", "MAP@R", "over the start"))
 
 
 def test_few_seeds_in_common_tell_little():
@@ -468,7 +572,10 @@ def test_failed_runs(tmp_path):
     assert why[3].startswith("The loss is not a number. Sorry.") and len(why[3]) <= 400
     assert [row["failed"][:11] for row in rows] == ["", "", "", "The loss is"]
     assert rows[3]["map_at_r"] == rows[3]["value"] == ""
-    assert [row[-1] for row in page.table("loss", "MAP@R", "Recall@1")[:2]] == ["2 of 2", "1 of 2"]
+    assert [row[-1] for row in page.table("loss", "MAP@R", "over the start")[:2]] == [
+        "2 of 2",
+        "1 of 2",
+    ]
 
 
 def test_machines_that_differ_are_said(tmp_path):
@@ -486,7 +593,7 @@ def test_features_have_no_pictures(tmp_path):
     found = results({"triplet": [0.5, 0.6]}, data={**DATA, "kind": "features"})
     page, _, _ = written(found, tmp_path)
     assert "There are none of features, which are no pictures." in page.text
-    assert page.table("loss", "MAP@R", "Recall@1")[1][0] == "features"
+    assert page.table("loss", "MAP@R", "over the start")[1][0] == "features of unit length"
 
 
 def test_without_triplet_there_is_no_goal(tmp_path):
@@ -626,9 +733,9 @@ def test_all_losses(tmp_path):
     found = realistic(labels)
     page, text, rows = written(found, tmp_path)
     ranked = statistics.ranking(found)
-    assert [row[0] for row in page.table("loss", "MAP@R", "Recall@1")] == [
+    assert [row[0] for row in page.table("loss", "MAP@R", "over the start")] == [
         *ranked,
-        *("raw pixels", "untrained network"),
+        *("raw pixels", START),
     ]
     assert len(page.table("loss", "MAP@R", "verdict")) == 16
     assert "of these 48 about 2.4 would still say better or worse" in page.text
@@ -642,12 +749,16 @@ def test_all_losses(tmp_path):
 def test_numbers_of_the_table(tmp_path):
     values = {"margin_discriminate": [0.5, 0.6, 0.7], "triplet": [0.5, 0.5, 0.5]}
     page, text, _ = written(results(values), tmp_path)
-    best, other, raw, untrained = page.table("loss", "MAP@R", "Recall@1")
+    best, other, raw, untrained = page.table("loss", "MAP@R", "over the start")
     # 1 - (1 - 0.6) / 2.5, and 0.1 * 4.3027 / sqrt(3), with a standard deviation of 0.1 / 2.5.
-    assert best[1:3] == ["0.600 ± 0.248", "0.840 ± 0.099"]
+    # The start is higher by 0.01 from seed to seed.
+    assert best[1:4] == ["0.600 ± 0.248", "+0.480 ± 0.224", "0.840 ± 0.099"]
     assert other[1] == "0.500 ± 0.000" and other[-1] == "50.0"
     assert raw[1] == "0.020" and untrained[1] == "0.120 ± 0.025"
-    assert "| **margin_discriminate** | **0.600 ± 0.248** | **0.840 ± 0.099** |" in text
+    assert (
+        "| **margin_discriminate** | **0.600 ± 0.248** | **+0.480 ± 0.224** | **0.840 ± 0.099** |"
+        in text
+    )
 
 
 def test_the_table_for_programs(tmp_path):
@@ -660,11 +771,11 @@ def test_the_table_for_programs(tmp_path):
         ("a", "search", "0"),
         ("a", "final", "1"),
     ]
-    assert list(rows[0])[:10] == [
-        *("label", "phase", "number", "failed", "value", "best_epoch", "seconds_per_step"),
-        *("seconds", "learning_rate", "settings"),
+    assert list(rows[0])[:11] == [
+        *("label", "phase", "number", "failed", "value", "start", "best_epoch"),
+        *("seconds_per_step", "seconds", "learning_rate", "settings"),
     ]
-    assert list(rows[0])[10:12] == ["recall_at_1", "recall_at_2"]
+    assert list(rows[0])[11:13] == ["recall_at_1", "recall_at_2"]
     assert list(rows[0])[-2:] == ["f1", "lone_queries"]
     assert float(rows[0]["map_at_r"]) == 0.5 and rows[1]["map_at_r"] == ""
     # What was not drawn is what all runs share.
@@ -703,7 +814,7 @@ def test_the_best_stands_at_the_top_and_the_reference_in_its_own_colour():
     found = results({"a": [0.3, 0.4], "margin_discriminate": [0.4, 0.5], "b": [0.5, 0.6]})
     picture = show_results(found).blocks[-1].pictures[0]
     (axes,) = picture.figure.axes
-    rows = ["b", "margin_discriminate", "a", "raw pixels", "untrained network"]
+    rows = ["b", "margin_discriminate", "a", "raw pixels", START]
     assert [text.get_text() for text in axes.texts] == rows
     assert re.findall(r"(\w+) 0\.", picture.alt) == ["b", "margin_discriminate", "a"]
     means = [line for line in axes.lines if line.get_marker() == "o" and not line.get_alpha()]

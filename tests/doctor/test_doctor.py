@@ -15,15 +15,23 @@ from helpers.runs import SMALL
 from mdl_tf import cli, doctor
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.datasets import ImageSet
-from mdl_tf.doctor import batch, examine, labels, pictures, spread, training
+from mdl_tf.doctor import batch, beginning, examine, labels, pictures, spread, training
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.doctor.finding import Finding, as_text, level, worst
 from mdl_tf.doctor.suspects import find_suspects, two_clumps
 from mdl_tf.losses import LOSSES
 from mdl_tf.runs import Run, train
 from mdl_tf.runs.network import build_model
+from mdl_tf.runs.resolve import resolve
 
-CONFIG = TrainConfig(backbone="conv4", epochs=4, steps_per_epoch=10)
+
+def closed(**settings):
+    """A config as a run keeps it, with numbers, but for the settings of its loss."""
+    config = TrainConfig(**settings)
+    return dataclasses.replace(resolve(config), loss_args=config.loss_args)
+
+
+CONFIG = closed(backbone="conv4", epochs=4, steps_per_epoch=10)
 ADVICE = Advice(CONFIG, {"sharpness": 20.0, "form": "smooth"})
 
 
@@ -270,6 +278,113 @@ def test_a_run_that_was_still_getting_better():
     assert training.check_finished(history, 4, False, 1000, ADVICE, "runs/x").level == "ok"
 
 
+# The start and the features
+
+
+def measured(values, monitor="map_at_r"):
+    return [{"epoch": i, f"val_{monitor}": value} for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "images", "expected"),
+    [
+        # Before the first step, then epochs.
+        ([0.40, 0.41, 0.30], 1000, "ok"),
+        ([0.40, 0.30, 0.41], 1000, "ok"),
+        # Two standard errors of 0.4 with 1,000 images are 0.031.
+        ([0.40, 0.38, 0.30], 1000, "look"),
+        ([0.40, 0.40], 1000, "look"),
+        ([0.40, 0.36, 0.35], 1000, "wrong"),
+        ([0.40, 0.36, 0.35], 100, "look"),
+        ([0.0, 0.0], 100, "look"),
+    ],
+)
+def test_epochs_against_the_start(values, images, expected):
+    start, *history = measured(values)
+    found = beginning.check_start(history, start, "map_at_r", images, ADVICE, 900)
+    assert found.level == expected
+    assert found.numbers["start"] == values[0] and found.numbers["best"] == max(values[1:])
+
+
+def test_what_is_said_of_the_start():
+    start, *history = measured([0.40, 0.33, 0.36, 0.2])
+    found = beginning.check_start(history, start, "map_at_r", 1000, ADVICE, 900)
+    assert found.said == (
+        "No epoch was better than the start: MAP@R of the validation classes is 0.400 before the "
+        "first step, and 0.360 in the best epoch (2). `model.keras` is the start."
+    )
+    assert found.rule == (
+        "look if no epoch is better than the start, wrong if the best is worse by two standard "
+        "errors with 1,000 images (0.031)."
+    )
+    assert found.advice[0] == "Lower the learning rate, which is 0.003: --learning-rate 0.0003"
+    assert "Let `mdl-tf compare` try learning rates, losses and their settings" in found.advice
+    assert not any("--frozen" in text for text in found.advice), "it begins at random"
+    found = beginning.check_start(history[:1], measured([0.1])[0], "map_at_r", 1000, ADVICE, 900)
+    assert found.said == (
+        "MAP@R of the validation classes is 0.330 in the best epoch (1), 0.100 before the first "
+        "step."
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "history", "images"),
+    [
+        (None, measured([0.1]), 1000),
+        (measured([0.1])[0], [], 1000),
+        (measured([0.1])[0], measured([0.1]), 0),
+        # Another metric was watched then.
+        (measured([0.1], "recall_at_1")[0], measured([0.1]), 1000),
+    ],
+)
+def test_without_a_start_nothing_is_said_of_it(start, history, images):
+    assert beginning.check_start(history, start, "map_at_r", images, ADVICE, 900) is None
+
+
+def on_test(**values):
+    return {name: {"map_at_r": value, "recall_at_1": 0.5} for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"features": 0.3, "untrained": 0.35, "trained": 0.4}, "ok"),
+        # The start was kept.
+        ({"features": 0.3, "untrained": 0.4, "trained": 0.4}, "ok"),
+        ({"features": 0.3, "untrained": 0.41, "trained": 0.4}, "look"),
+        ({"features": 0.41, "untrained": 0.3, "trained": 0.4}, "wrong"),
+        ({"features": 0.41, "untrained": 0.42, "trained": 0.4}, "wrong"),
+        ({"raw_pixels": 0.9, "untrained": 0.3, "trained": 0.4}, "ok"),
+        ({"raw_pixels": 0.9, "untrained": 0.5, "trained": 0.4}, "look"),
+    ],
+)
+def test_trained_against_the_features_and_the_start(values, expected):
+    assert beginning.check_features(on_test(**values), ADVICE, 900).level == expected
+
+
+def test_what_is_said_of_the_features():
+    advice = Advice(closed(backbone="resnet50", weights="imagenet"), {})
+    values = {"features": 0.41, "untrained": 0.38, "trained": 0.4}
+    found = beginning.check_features(on_test(**values), advice, 900)
+    assert found.said == (
+        "MAP@R on the test classes is 0.400 after training, 0.410 of the features of unit length "
+        "and 0.380 of the start, before the first step: training has made it worse than the "
+        "features of unit length."
+    )
+    assert found.advice[0].endswith("--head pca")
+    assert any("--frozen" in text for text in found.advice)
+    assert dict(found.numbers) == values
+    found = beginning.check_features(on_test(untrained=0.38, trained=0.3), advice, 900)
+    assert found.said.endswith("training has made it worse than the start.")
+    assert not any("--head" in text for text in found.advice)
+
+
+def test_what_was_not_measured_is_not_judged():
+    assert beginning.check_features({}, ADVICE, 900) is None
+    assert beginning.check_features(on_test(features=0.3, untrained=0.3), ADVICE, 900) is None
+    assert beginning.check_features(on_test(trained=0.3), ADVICE, 900) is None
+
+
 # The batches
 
 
@@ -504,17 +619,19 @@ def test_every_flag_of_the_advice_is_one_of_train():
     known = cli._parser().flags_of("train")
     seen = set()
     for settings in (
-        {"backbone": "resnet50", "weights": "imagenet"},
+        {"backbone": "resnet50", "weights": "imagenet", "batch_norm": "train"},
         {"backbone": "resnet50", "short_classes": "repeat", "schedule": "step"},
+        {"backbone": "resnet50", "weights": "imagenet", "frozen": True, "image_size": 64},
         {"backbone": "none", "dataset": "npz", "data_dir": "x", "classes_per_batch": 2},
         {"loss_args": {"form": "hardest"}},
         {"loss": "triplet", "loss_args": {"mining": "hard"}},
     ):
-        run_config = TrainConfig(**settings)
+        run_config = closed(**settings)
         advice = Advice(run_config, examine.loss_settings(run_config, 9))
         found = [
             *(f() for f in (advice.lower_rate, advice.other_rate, advice.softer, advice.clip)),
-            *(f() for f in (advice.pooling, advice.pretrained)),
+            *(f() for f in (advice.pooling, advice.pretrained, advice.other_head)),
+            advice.better_than_the_start(9),
             advice.more_images(2),
             *(advice.longer("runs/x"), advice.more_classes(9), advice.against_overfitting()),
         ]
@@ -526,6 +643,7 @@ def test_every_flag_of_the_advice_is_one_of_train():
             examine.loss_settings(changed, 9)
     assert seen <= set(known)
     assert {"--loss-args", "--pooling", "--weights", "--batch-norm", "--clip-norm"} <= seen
+    assert {"--frozen", "--head"} <= seen
 
 
 def test_features_alone_get_no_advice_about_a_network():
@@ -584,6 +702,25 @@ def test_a_run_on_features(features, tmp_path, capsys):
     assert {row["class"] for row in table if row["split"] == "validation"} == {*kept["validation"]}
 
 
+def test_the_start_of_a_run_is_found(features, tmp_path):
+    run = copied(features, tmp_path)
+    state = run.read_json("resume/state.json")
+    found = {finding.name: finding for finding in doctor.diagnose(run).findings}
+    assert found["start"].numbers["start"] == state["start"]["val_map_at_r"]
+    metrics = run.read_json("metrics.json")
+    assert found["features"].numbers["features"] == metrics["features"]["map_at_r"]
+    state["start"]["val_map_at_r"] = 1.0
+    run.write_json("resume/state.json", state)
+    metrics["features"]["map_at_r"], metrics["trained"]["map_at_r"] = 0.5, 0.4
+    run.write_json("metrics.json", metrics)
+    found = {finding.name: finding for finding in doctor.diagnose(run).findings}
+    assert found["features"].level == "wrong"
+    # An old run has no start.
+    del state["start"]
+    run.write_json("resume/state.json", state)
+    assert "start" not in {finding.name for finding in doctor.diagnose(run).findings}
+
+
 def test_json_is_all_of_the_output(features, tmp_path, capsys):
     run = copied(features, tmp_path)
     assert cli.main(["doctor", str(run.folder), "--json"]) == 0
@@ -593,7 +730,7 @@ def test_json_is_all_of_the_output(features, tmp_path, capsys):
     by_name = {finding["name"]: finding for finding in found["findings"]}
     assert by_name["labels of images"]["numbers"]["judged"] == 80
     assert by_name["stuck loss"]["numbers"]["collapsed_loss"] == pytest.approx(
-        0.2 + math.log(3 * 12) / 10, rel=1e-2
+        0.2 + math.log(3 * 12) / 20, rel=1e-2
     )
     levels = [finding["level"] for finding in found["findings"]]
     assert levels == sorted(levels, key=("wrong", "look", "ok").index)
@@ -615,7 +752,8 @@ def test_a_run_without_a_model(features, tmp_path):
     assert [path.name for path in (run.folder / "doctor").iterdir()] == ["report.txt"]
     (run.folder / "history.csv").unlink()
     names = {finding.name for finding in doctor.diagnose(run).findings}
-    assert names == {"positives", "classes", "short classes", "unequal classes", "finished"}
+    batches = {"positives", "classes", "short classes", "unequal classes"}
+    assert names == {*batches, "features", "finished"}
 
 
 def test_an_older_run_folder(features, tmp_path):
@@ -676,7 +814,7 @@ def test_a_folder_that_cannot_be_written(features, tmp_path):
 
 def test_a_run_on_images_has_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "_ROWS", 2)
-    run_config = TrainConfig(**SMALL)
+    run_config = closed(**SMALL)
     run = Run.create(run_config, tmp_path)
     # Of digits an untrained network finds enough.
     build_model(run_config).save(run.model)

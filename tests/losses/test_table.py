@@ -22,7 +22,7 @@ from mdl_tf.doctor import batch
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.embedding import load_model
 from mdl_tf.losses import table
-from mdl_tf.losses.space import Choice, Range
+from mdl_tf.losses.space import Choice, Only, Range
 from mdl_tf.runs.network import build_loss
 
 every_name = pytest.mark.parametrize("name", losses.LOSSES)
@@ -78,8 +78,12 @@ def build(name, **settings):
 def test_what_is_searched_is_a_setting_or_known_to_the_search(name):
     loss = losses.LOSSES[name]
     arguments = set(inspect.signature(loss).parameters) - {"num_classes", "options"}
-    assert set(loss.search_space) <= arguments | {"l2_normalize", loss.proxies}
-    assert all(isinstance(values, Range | Choice) for values in loss.search_space.values())
+    assert set(loss.search_space) <= arguments | {"l2_normalize", loss.proxies, loss.learned}
+    for values in loss.search_space.values():
+        if isinstance(values, Only):
+            assert values.name in arguments | {"l2_normalize"}
+            values = values.values
+        assert isinstance(values, Range | Choice)
     assert loss.proxies is None or loss.proxies in loss.search_space
     # The papers' embeddings of any length come first.
     expected = {"l2_normalize": False} if "l2_normalize" in loss.search_space else {}
@@ -197,7 +201,7 @@ from mdl_tf.losses.base import MetricLoss
 from mdl_tf.losses.distances import squared_euclidean
 from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
-from mdl_tf.losses.space import Range
+from mdl_tf.losses.space import Choice, Only, Range
 
 
 def _check(pull):

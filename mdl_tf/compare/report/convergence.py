@@ -26,7 +26,8 @@ def show_convergence(results):
     blocks = [
         f"{table.title(WATCHED)} on the validation classes after each epoch, mean over the seeds. "
         "Blue: the loss in the title, with a band from its worst to its best seed. Orange and "
-        f"dashed: {reference}. Grey: all others. All axes are the same.",
+        f"dashed: {reference}. Grey: all others. Dotted: the start of the loss, before the first "
+        "step. All axes are the same.",
         _draw_panels(results, curves, reference),
     ]
     timed = {label: one for label, one in curves.items() if one.seconds_per_step}
@@ -49,6 +50,7 @@ def _draw_panels(results, curves, reference, seconds=False):
             f"{label}: {table.title(WATCHED)} on validation classes from {one.mean[0]:.3f} after "
             f"the first epoch to {one.mean[-1]:.3f} after {end:,.0f} {unit}; at most "
             f"{one.mean.max():.3f}"
+            + ("" if one.start is None else f"; {one.start:.3f} at the start")
         )
         figure = figures.draw_convergence(curves, label, reference, seconds)
         name = figures.name_file(results, f"convergence-{unit}", label)

@@ -20,8 +20,8 @@ def to_csv(results):
         A string; metrics are empty where there are none.
     """
     metrics = _list_metrics(results)
-    head = ["label", "phase", "number", "failed", "value", "best_epoch", "seconds_per_step"]
-    head += ["seconds", "learning_rate", "settings", *metrics]
+    head = ["label", "phase", "number", "failed", "value", "start", "best_epoch"]
+    head += ["seconds_per_step", "seconds", "learning_rate", "settings", *metrics]
     with io.StringIO() as file:
         writer = csv.writer(file)
         writer.writerow(head)
@@ -40,12 +40,15 @@ def _list_metrics(results):
 
 def _row(trial, metrics):
     settings, values = trial["settings"], trial.get("metrics") or {}
+    start = (trial.get("start") or {}).get(f"val_{trial['config']['monitor']}")
     return [
         _escape(trial["label"]),
         _escape(trial["phase"]),
         trial["number"],
         "" if trial["failed"] is None else _escape(trial["failed"]),
-        *(trial[key] for key in ("value", "best_epoch", "seconds_per_step", "seconds")),
+        trial["value"],
+        start,
+        *(trial[key] for key in ("best_epoch", "seconds_per_step", "seconds")),
         settings.get("learning_rate", trial["config"]["learning_rate"]),
         _escape(json.dumps(settings, ensure_ascii=False)),
         *(values.get(key) for key in metrics),

@@ -15,6 +15,7 @@ from mdl_tf.pictures.plots import LINE, NEGATIVE, POSITIVE
 # They differ for people who see no red or green, and in grey.
 THIS, REFERENCE, OTHERS = POSITIVE, NEGATIVE, "#c9c9c9"
 QUIET = "#6b6b6b"
+_DOTTED = (0, (1, 2))
 _WIDTH = 3.5  # inches, 336 pixels
 _STYLE = {
     # Else a `$` in a label would begin a formula.
@@ -66,13 +67,14 @@ def _set_title(axes, label, most=46):
 
 
 @rc_context(_STYLE)
-def draw_dots(rows, xlabel, line=None):
+def draw_dots(rows, xlabel, line=None, start=None):
     """Means with their intervals, a row each, from the top; single seeds as small dots below.
 
     Args:
         rows: tuples of a label, an `Interval`, the values of the seeds, and a colour.
         xlabel: what is measured.
         line: where a dashed line stands, or `None`. Defaults to `None`.
+        start: where a dotted line stands, or `None`. Defaults to `None`.
 
     Returns:
         A matplotlib `Figure`.
@@ -81,6 +83,8 @@ def draw_dots(rows, xlabel, line=None):
     figure, axes = _make_axes(0.36 * len(rows) + 0.55, left=0.2, right=0.2, top=0.05, bottom=0.5)
     if line is not None:
         axes.axvline(line, color=REFERENCE, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if start is not None:
+        axes.axvline(start, color=QUIET, linewidth=1, linestyle=_DOTTED, zorder=1)
     for y, (label, interval, values, colour) in enumerate(rows):
         axes.axhline(y, color="#eeeeee", linewidth=0.8, zorder=0)
         seeds = np.full(len(values), y + 0.21)
@@ -131,11 +135,14 @@ def draw_convergence(curves, label, reference, seconds=False):
     ends = [draw(name, color=OTHERS, linewidth=0.8, zorder=1)[-1] for name in curves]
     if reference in curves and reference != label:
         draw(reference, color=REFERENCE, linewidth=1.4, linestyle=(0, (4, 2)), zorder=3)
-    x = draw(label, color=THIS, linewidth=2, zorder=4)
     shown = curves[label]
+    if shown.start is not None:
+        axes.axhline(shown.start, color=QUIET, linewidth=1, linestyle=_DOTTED, zorder=3)
+    x = draw(label, color=THIS, linewidth=2, zorder=4)
     axes.fill_between(x, shown.low, shown.high, color=THIS, alpha=0.25, linewidth=0, zorder=2)
-    lowest = min(curve.mean.min() for curve in curves.values())
-    highest = max(curve.high.max() for curve in curves.values())
+    starts = [curve.start for curve in curves.values() if curve.start is not None]
+    lowest = min([*starts, *(curve.mean.min() for curve in curves.values())])
+    highest = max([*starts, *(curve.high.max() for curve in curves.values())])
     room = 0.06 * (highest - lowest) or 0.05
     axes.set(xlim=(0, 1.02 * max(ends)), ylim=(lowest - room, highest + room))
     axes.set_xlabel("seconds of training" if seconds else "steps")

@@ -1,12 +1,12 @@
 """What came out, in a few plain sentences; and what is missing."""
 
+from mdl_tf.compare.report.baselines import baselines, gain, is_below, is_never_above
 from mdl_tf.compare.report.statistics import (
     EQUAL,
     MAIN,
     NOISE,
     UNKNOWN,
     WORSE,
-    baselines,
     by_seed,
     difference,
     find_reference,
@@ -40,6 +40,7 @@ def describe_outcome(results):
         _describe_reference(results, ranked),
     ]
     paragraphs = [" ".join(sentences), *_warn_of_baselines(results, ranked)]
+    paragraphs += _name_those_below_the_start(results, measured)
     left_out = [label for label in results.labels if label not in ranked]
     if complete and left_out:
         paragraphs.append(f"Not ranked here, since a seed or more is missing: {listing(left_out)}.")
@@ -76,7 +77,26 @@ def _warn_of_baselines(results, ranked):
     if ahead:
         yield (
             f"No loss is ahead of what was not trained on these classes: {listing(ahead)}. "
-            "Training has not paid off yet: it may be too short, or start from poor weights."
+            "Training has not paid off: it may be too short, its learning rate too high, or the "
+            "start too poor."
+        )
+
+
+def _name_those_below_the_start(results, measured):
+    """The losses that training has made no better, on the test and on validation."""
+    below = [label for label in measured if is_below(results, label)]
+    if below:
+        named = [f"{label} ({signed(gain(results, label))})" for label in below]
+        verb = "is" if len(below) == 1 else "are"
+        yield (
+            f"Not above the start on these classes {verb} {listing(named)}: trained with them, the "
+            "network retrieves no better than before its first step."
+        )
+    never = [label for label in measured if is_never_above(results, label)]
+    if never:
+        yield (
+            "In no seed above the start on the validation classes, by "
+            f"{table.title(results.config['monitor'])}: {listing(never)}."
         )
 
 

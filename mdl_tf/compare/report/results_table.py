@@ -1,10 +1,18 @@
 """The section of a report that says how good the losses are on the test classes."""
 
 from mdl_tf.compare.report import figures
+from mdl_tf.compare.report.baselines import (
+    BELOW,
+    BELOW_ON_VALIDATION,
+    baselines,
+    gain,
+    is_below,
+    is_never_above,
+    name_start,
+)
 from mdl_tf.compare.report.blocks import Gallery, Picture, Section, Table
 from mdl_tf.compare.report.statistics import (
     MAIN,
-    baselines,
     by_seed,
     find_reference,
     interval,
@@ -12,7 +20,7 @@ from mdl_tf.compare.report.statistics import (
     seconds_per_step,
     successful_runs,
 )
-from mdl_tf.compare.report.words import NONE, mean, number
+from mdl_tf.compare.report.words import NONE, mean, number, signed
 from mdl_tf.metrics import table
 
 
@@ -37,8 +45,10 @@ def show_results(results):
             "over the seeds ± half of its 95 % interval (Student's t); sorted by "
             f"{table.title(MAIN)}. Milliseconds per training step are the median over the runs.",
             _make_table(results, ranked),
+            *_explain_marks(results, ranked),
             "A dot is a mean, its bar the 95 % interval; the small dots below are single seeds. "
-            f"Orange and dashed: {find_reference(results)}, the reference. Grey: not trained. "
+            f"Orange and dashed: {find_reference(results)}, the reference. Grey: not trained; the "
+            "dotted line is the start. "
             "Whether two losses differ is not seen here but in the differences seed by seed, "
             "below.",
             Gallery(tuple(picture for picture in pictures if picture)),
@@ -62,14 +72,19 @@ def _draw_dots(results, metric):
     rows = []
     for label in best_first:
         colour = figures.REFERENCE if label == reference else figures.THIS
-        rows.append((label, means[label], values[label], colour))
-    for name, row in baselines(results).items():
+        is_marked = metric.key == MAIN and is_below(results, label)
+        mark = f" {BELOW} not above the start" * is_marked
+        rows.append((label + mark, means[label], values[label], colour))
+    untrained = baselines(results)
+    for name, row in untrained.items():
         if metric.key in row:
             rows.append((name, row[metric.key], [], figures.QUIET))
     text = f"{metric.title} on the test classes"
     alt = f"{text}: " + "; ".join(f"{label} {mean(means[label])}" for label in best_first)
     line = means[reference].mean if reference in means else None
-    return Picture(f"{metric.key}.svg", alt, figures.draw_dots(rows, text, line))
+    start = untrained.get(name_start(results), {}).get(metric.key)
+    figure = figures.draw_dots(rows, text, line, start and start.mean)
+    return Picture(f"{metric.key}.svg", alt, figure)
 
 
 def _make_table(results, ranked):
@@ -88,16 +103,46 @@ def _make_table(results, ranked):
         means = [interval(by_seed(results, label, metric.key).values()) for metric in metrics]
         seconds = seconds_per_step(results, label)
         milliseconds = None if seconds is None else 1000 * seconds
-        rows.append([label, *map(mean, means), number(milliseconds, ",.1f")])
+        name = label + f" {BELOW}" * is_below(results, label)
+        rows.append([name, *map(mean, means), number(milliseconds, ",.1f")])
         if has_missing:
             rows[-1].append(f"{len(trials)} of {len(results.seeds)}")
     for name, row in untrained.items():
         rows.append([name, *(mean(row.get(metric.key)) for metric in metrics)])
         # Neither steps nor runs.
         rows[-1] += [NONE] * (len(head) - len(rows[-1]))
-    reference = find_reference(results)
-    strong = tuple(i for i, row in enumerate(rows) if row[0] == reference)
+    _insert_gains(results, ranked, head, rows)
+    strong = tuple(i for i, label in enumerate(ranked) if label == find_reference(results))
     return Table(tuple(head), tuple(map(tuple, rows)), separate=len(untrained), strong=strong)
+
+
+def _insert_gains(results, ranked, head, rows):
+    """Beside the main metric how far it is above the start, with signs where it is not."""
+    gains = [gain(results, label) for label in ranked]
+    if not any(gains):
+        return
+    head.insert(2, "over the start")
+    for label, row, gained in zip(ranked, rows, gains, strict=False):
+        signs = f" {BELOW}" * is_below(results, label)
+        signs += f" {BELOW_ON_VALIDATION}" * is_never_above(results, label)
+        row.insert(2, signed(gained) + signs)
+    for row in rows[len(ranked) :]:
+        row.insert(2, NONE)
+
+
+def _explain_marks(results, ranked):
+    """What the signs of the table say, if there are any."""
+    if any(is_below(results, label) for label in ranked):
+        yield (
+            f"{BELOW} On the test classes the trained network is not above the start, which all "
+            "losses have in common: whoever does not train at all is as well off, or better."
+        )
+    if any(is_never_above(results, label) for label in ranked):
+        yield (
+            f"{BELOW_ON_VALIDATION} In no seed was any epoch above the start on the validation "
+            f"classes, by {table.title(results.config['monitor'])}; the best trained epoch is "
+            "reported all the same. A run of `mdl-tf train` would have kept the start."
+        )
 
 
 def _show_baselines(results):

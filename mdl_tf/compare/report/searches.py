@@ -3,7 +3,9 @@
 import numbers
 
 from mdl_tf.compare.comparison import best_draw
+from mdl_tf.compare.report.baselines import is_above_on_validation
 from mdl_tf.compare.report.blocks import Folded, Section, Table
+from mdl_tf.compare.report.statistics import WATCHED
 from mdl_tf.compare.report.words import NONE, count, listing, number, settings, short, value
 from mdl_tf.metrics import table
 
@@ -88,6 +90,7 @@ def show_searches(results):
         f"{monitor} of defaults",
         "chosen",
         "at the edge",
+        "draws above the start",
     )
     rows = tuple(_describe_search(results, label) for label in labels)
     return Section(
@@ -121,16 +124,27 @@ def _describe_search(results, label):
         number(default),
         settings(find_settings(results, label) or {}),
         edges,
+        _count_above(searched, results.config["monitor"]),
     )
+
+
+def _count_above(searched, monitor):
+    """How many draws were above their start on validation."""
+    known = [is_above_on_validation(trial, monitor) for trial in searched]
+    known = [one for one in known if one is not None]
+    return f"{sum(known)} of {len(known)}" if known else NONE
 
 
 def _list_draws(results, label, monitor):
     searched = results.searched(label)
     chosen = find_settings(results, label)
+    # The other metric that every report shows.
+    watched = None if results.config["monitor"] == WATCHED else f"val_{WATCHED}"
     rows = tuple(
         (
             "defaults" if trial["number"] == 0 else str(trial["number"]),
             "failed" if trial["failed"] is not None else number(trial["value"]),
+            *([_at_best(trial, watched)] if watched else ()),
             NONE if trial["best_epoch"] is None else str(trial["best_epoch"]),
             number(trial["seconds_per_step"] and 1000 * trial["seconds_per_step"], ",.1f"),
             settings(trial["settings"]),
@@ -138,9 +152,16 @@ def _list_draws(results, label, monitor):
         for trial in searched
     )
     strong = tuple(i for i, trial in enumerate(searched) if trial["settings"] == chosen)
-    head = ("draw", monitor, "best epoch", "ms/step", "settings")
-    table_of_draws = Table(head, rows, text_columns=(4,), strong=strong)
+    both = [monitor, table.title(WATCHED)] if watched else [monitor]
+    head = ("draw", *both, "best epoch", "ms/step", "settings")
+    table_of_draws = Table(head, rows, text_columns=(len(head) - 1,), strong=strong)
     return Folded(f"{label}: {count(len(rows), 'draw')}", (table_of_draws,))
+
+
+def _at_best(trial, key):
+    """A metric of validation at the best epoch."""
+    rows = [row for row in trial["history"] if row["epoch"] == trial["best_epoch"]]
+    return number(rows[0].get(key)) if rows else NONE
 
 
 def show_failures(results):

@@ -2,12 +2,13 @@
 
 from collections import Counter
 
+from mdl_tf.compare.report.baselines import name_start
 from mdl_tf.compare.report.blocks import Folded, Section, Table
 from mdl_tf.compare.report.searches import drawn_learning_rates
 from mdl_tf.compare.report.words import NONE, count, listing, value
 from mdl_tf.metrics import table
 
-_NOT_SHARED = ("loss", "loss_args", "learning_rate_factors", "seed")
+_NOT_SHARED = ("loss", "loss_args", "seed")
 
 
 def show_set_up(results):
@@ -69,6 +70,10 @@ def _describe_network(config, results):
         weights = f", weights {config['weights']}" if config.get("weights") else ""
         size = config["image_size"]
         network = f"{config['backbone']}{weights} at {size} x {size} pixels"
+        if config.get("start"):
+            network += f", of the run {config['start']}"
+        if config.get("frozen"):
+            network += "; it is not trained, the embedding layer alone is"
     p, k = config["classes_per_batch"], config["images_per_class"]
     epochs, steps = config["epochs"], config["steps_per_epoch"]
     in_all = f"{epochs * steps:,}: {count(epochs, 'epoch')} of {steps:,}, validated after each"
@@ -83,6 +88,7 @@ def _describe_network(config, results):
     return [
         ("network", network),
         ("embedding", f"{config['embedding_dim']} numbers"),
+        ("start", name_start(results).removeprefix("start: ").removesuffix(", not trained")),
         ("batch", f"{p} classes x {k} {results.data.get('kind', 'images')} = {p * k:,}"),
         ("steps", in_all),
         ("optimizer", optimizer),

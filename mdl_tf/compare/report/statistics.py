@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from mdl_tf.metrics import table
-
 MAIN = "map_at_r"  # the metric by which losses are ranked
 WATCHED = "recall_at_1"  # the metric of the curves, on validation
 OWN_LOSS = "margin_discriminate"  # the reference, if it is among the losses
@@ -40,6 +38,7 @@ class Curve(NamedTuple):
     mean: np.ndarray  # over the seeds
     low: np.ndarray  # of the worst seed
     high: np.ndarray  # of the best seed
+    start: float | None  # mean before the first epoch; `None` if a seed does not tell
     seconds_per_step: float | None
 
     @property
@@ -79,30 +78,6 @@ def by_seed(results, label, metric):
         for trial in successful_runs(results, label)
         if metric in trial["metrics"]
     }
-
-
-def baselines(results):
-    """What was measured on the test without any training.
-
-    Args:
-        results: a `Results`.
-
-    Returns:
-        A dict from a name, raw pixels (or features) and the untrained network, to a dict from a
-        metric to an `Interval`, of the metrics that tables show.
-    """
-    raw = "raw pixels" if results.data.get("kind", "images") == "images" else "features"
-    measured = {
-        raw: [results.raw] if results.raw else [],
-        "untrained network": list(results.untrained.values()),
-    }
-    return {name: _mean_rows(rows) for name, rows in measured.items() if rows}
-
-
-def _mean_rows(rows):
-    """Dicts of metrics as one of intervals."""
-    metrics = table.find_columns(key for row in rows for key in row)
-    return {m.key: interval([row[m.key] for row in rows if m.key in row]) for m in metrics}
 
 
 def difference(results, label, reference, metric):
@@ -177,16 +152,19 @@ def curve(results, label):
     Returns:
         A `Curve`, or `None` without one.
     """
-    of_seeds = [watched_values(trial) for trial in successful_runs(results, label)]
+    runs = successful_runs(results, label)
+    of_seeds = [watched_values(trial) for trial in runs]
     # A mean over fewer and fewer seeds would jump where one ends.
     epochs = sorted(set.intersection(*map(set, of_seeds))) if of_seeds else []
     if not epochs:
         return None
     values = np.array([[run[epoch] for epoch in epochs] for run in of_seeds])  # (seeds, E)
+    starts = [(one.get("start") or {}).get(f"val_{WATCHED}") for one in runs]
     return Curve(
         np.array(epochs, np.float64) * results.config["steps_per_epoch"],
         values.mean(axis=0),
         values.min(axis=0),
         values.max(axis=0),
+        None if None in starts else float(np.mean(starts)),
         seconds_per_step(results, label),
     )
