@@ -6,7 +6,8 @@ The map of the library; a wing's public names are in its `__init__.py`, its guid
               images        path -> canvas (h, w, 3) uint8, kept if you like -> (H, W, 3)
               batches       plan of indices -> images (B, H, W, 3), labels (B,)          B = P * K
               backbones     Inception-BN and its ImageNet weights, or any network by name
-              embedding     preprocessing -> backbone -> pooling -> dense -> unit length: (B, D)
+              embedding     preprocessing -> backbone -> pooling -> dense, which begins from the
+                            training classes if the backbone has learned -> unit length: (B, D)
               losses        distances (B, B), pairs -> (B,) per anchor; its mean is the loss
               optimizers    a learning-rate factor for some layers
 

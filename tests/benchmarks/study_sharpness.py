@@ -31,7 +31,7 @@ TASKS = {
     # 16 of the 49 training classes validate; 360 steps of 32 x 4.
     "layer": (
         {"dataset": "npz", "backbone": "none", "shrinkage": 1.0},
-        {"sharpness": (7.0, 10.0, 14.0, 20.0, 28.0, 40.0), "rate": (1e-4, 3e-4, 1e-3)},
+        {"sharpness": (7.0, 10.0, 14.0, 20.0, 28.0, 40.0), "rate": (1e-4, 3e-4, 1e-3, 3e-3)},
     ),
     "whole": (
         {

@@ -47,7 +47,7 @@ def test_values_that_are_left_open_are_chosen_by_the_network(weights):
     }
     table = {
         (None, None): (64, 64, "random", "train", 3e-3, {}),
-        ("weights", weights): (32, None, "whitened", None, 1e-4, {"embedding": pytest.approx(3)}),
+        ("weights", weights): (32, None, "whitened", None, 1e-4, {"embedding": 3.0}),
         ("learning_rate", 1e-3): (64, 64, "random", "train", 1e-3, {}),
     }
     for (name, value), expected in table.items():
@@ -58,9 +58,9 @@ def test_values_that_are_left_open_are_chosen_by_the_network(weights):
     config = settle(config, build_model(config))
     assert (config.embedding_dim, config.batch_norm) == (64, "statistics"), "conv4 has 64 features"
     config = resolve(TrainConfig(**small, weights=weights, frozen=True))
-    assert (config.batch_norm, config.learning_rate) == ("train", 3e-4)
+    assert (config.batch_norm, config.learning_rate) == ("train", 1e-3)
     config = resolve(TrainConfig(dataset="npz", data_dir="f.npz", backbone="none"))
-    assert (config.head, config.embedding_dim, config.learning_rate) == ("whitened", None, 3e-4)
+    assert (config.head, config.embedding_dim, config.learning_rate) == ("whitened", None, 1e-3)
     assert resolve(config) == config
 
 
@@ -89,8 +89,15 @@ def test_a_pretrained_network_begins_with_a_whitening_of_the_training_classes(tm
     assert config.batch_norm == "statistics" and config.head == "whitened"
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("loss", ["margin_discriminate", "proxy_anchor"])
+@pytest.mark.parametrize(
+    ("frozen", "loss"),
+    [
+        pytest.param(False, "margin_discriminate", marks=pytest.mark.slow),
+        (False, "proxy_anchor"),
+        (True, "margin_discriminate"),
+        pytest.param(True, "proxy_anchor", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     tmp_path, pretrained, monkeypatch, frozen, loss
 ):
@@ -133,8 +140,15 @@ def scripted(monkeypatch, start, epochs):
     )
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize(("epochs", "is_kept"), [((0.2, 0.3), True), ((0.2, 0.31), False)])
+@pytest.mark.parametrize(
+    ("frozen", "epochs", "is_kept"),
+    [
+        (False, (0.2, 0.3), True),
+        pytest.param(False, (0.2, 0.31), False, marks=pytest.mark.slow),
+        pytest.param(True, (0.2, 0.3), True, marks=pytest.mark.slow),
+        (True, (0.2, 0.31), False),
+    ],
+)
 def test_training_never_ends_with_less_than_it_began_with(
     tmp_path, pretrained, monkeypatch, frozen, epochs, is_kept
 ):
@@ -154,6 +168,7 @@ def test_training_never_ends_with_less_than_it_began_with(
     assert found == pytest.approx(results["trained"]["map_at_r"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_random_network_has_its_start_as_a_candidate_too(tmp_path, monkeypatch):
     scripted(monkeypatch, 0.3, (0.2, 0.1))
     config, run = started(tmp_path, **QUICK)
@@ -297,6 +312,7 @@ def test_refit_trains_again_on_the_validation_classes_too(tmp_path, pretrained, 
     assert found["refitted"] == pytest.approx(results["refitted"])
 
 
+@pytest.mark.slow
 def test_refit_after_a_start_that_nothing_beat_fits_the_head_alone(
     tmp_path, pretrained, monkeypatch
 ):
@@ -315,6 +331,7 @@ def test_refit_after_a_start_that_nothing_beat_fits_the_head_alone(
     assert results["refitted"]["map_at_r"] == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_features_with_folds_and_proxies(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(16), 8)
@@ -357,6 +374,7 @@ def test_the_command_line_says_what_cannot_be_in_one_line(tmp_path, capsys, monk
     assert "must be a folder with a config.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_run_keeps_is_complete(tmp_path, pretrained):
     config, run = started(tmp_path, **{**pretrained, "embedding_dim": None})
     quietly(config, run)
