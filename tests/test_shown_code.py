@@ -1,7 +1,7 @@
 """What is shown is run: the code and the commands of all pages, with fewer steps.
 
-A page is followed from top to bottom, in a folder that has what the pages speak of. The README in
-the first lane of the tests, its guides in the slow one.
+A page is followed from top to bottom, in a folder that has what the pages speak of; one of them in
+the first lane of the tests, README.md and the other guides in the slow one.
 """
 
 import re
@@ -12,7 +12,7 @@ import warnings
 
 import file_skeletons
 import pytest
-from helpers import commands, pages
+from helpers import ROOT, commands, pages, slow_but
 
 from mdl_tf import cli
 from mdl_tf.backbones import efficientnet_lite, weights
@@ -31,7 +31,9 @@ SMALLER = ["--image-size", "32"]
 # As a reader runs it, in a process of its own; the others are run in this one, which has
 # TensorFlow already.
 IN_ITS_OWN_PROCESS = "mdl-tf search runs/photos vectors.npz query.jpg"
-FOLLOWED = [pages.README, *(pytest.param(page, marks=pytest.mark.slow) for page in pages.GUIDES)]
+# The shortest, and the others in the slow lane.
+FIRST = ROOT / "mdl_tf" / "embedding" / "README.md"
+FOLLOWED = slow_but((FIRST,), (pages.README, *pages.GUIDES))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from mdl_tf import cli, recipes
 
 WHOLE = ("cub200-modern",)
 # Four networks each; that of `cars196` is of the same kind and smaller.
-LONGEST = ("cub200-reality-check", "sop-reality-check")
+LONGEST = ("cub200-reality-check", "sop-reality-check", *WHOLE)
 
 
 @pytest.fixture(autouse=True)

@@ -656,7 +656,7 @@ def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypa
     settled = {
         "head": "whitened",
         "embedding_dim": 12,
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-3,
         "batch_norm": "train",
     }
     kept = folder.read_json("compare.json")
@@ -664,7 +664,7 @@ def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypa
     for one in folder.results().trials:
         found = {name: one["config"][name] for name in settled}
         assert found == {**settled, "learning_rate": one["settings"]["learning_rate"]}
-    assert folder.results().searched("triplet")[0]["settings"]["learning_rate"] == 3e-4
+    assert folder.results().searched("triplet")[0]["settings"]["learning_rate"] == 1e-3
     assert kept["asked"] == {
         **{"head": "auto", "embedding_dim": None, "learning_rate": None, "batch_norm": None},
         **{"image_size": None},
@@ -672,12 +672,12 @@ def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypa
     count = len(trained(counted))
     monkeypatch.setattr(resolve, "RATE_OF_LAYER", 0.7)
     _, lines = go(left_open(features))
-    assert "This comparison goes on with what it began with: learning_rate=0.0003." in lines
-    go(dataclasses.replace(left_open(features), learning_rate=3e-4))
+    assert "This comparison goes on with what it began with: learning_rate=0.001." in lines
+    go(dataclasses.replace(left_open(features), learning_rate=1e-3))
     go(left_open(features))
     assert len(trained(counted)) == count, "nothing was trained again"
-    with pytest.raises(ConfigError, match="Received: name='one', which has learning_rate=0.0003"):
-        go(dataclasses.replace(left_open(features), learning_rate=1e-3))
+    with pytest.raises(ConfigError, match="Received: name='one', which has learning_rate=0.001"):
+        go(dataclasses.replace(left_open(features), learning_rate=3e-4))
 
 
 def test_draws_that_are_done_stay_when_ranges_change(small, counted, monkeypatch):
@@ -699,6 +699,7 @@ DIGITS = {
 }
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_trained(tmp_path, monkeypatch):
     """Its features are computed once, and what is kept takes images."""
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
@@ -743,6 +744,7 @@ def test_the_start_is_measured_as_the_losses_have_it(features):
     assert not np.allclose(bare.get_weights()[0], network.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_the_model_of_another_run(tmp_path):
     from mdl_tf.runs import Run, train
 

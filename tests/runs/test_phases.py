@@ -114,7 +114,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but(("statistics",), COMBINED))
+@pytest.mark.parametrize("name", slow_but(("statistics",), COMBINED, ("own, without warm-up",)))
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     name, tmp_path, monkeypatch, own_network, recwarn
 ):

@@ -92,10 +92,10 @@ def test_a_pretrained_network_begins_with_a_whitening_of_the_training_classes(tm
 @pytest.mark.parametrize(
     ("frozen", "loss"),
     [
-        pytest.param(False, "margin_discriminate", marks=pytest.mark.slow),
+        pytest.param(False, "margin_discriminate", marks=pytest.mark.longest),
         (False, "proxy_anchor"),
-        (True, "margin_discriminate"),
-        pytest.param(True, "proxy_anchor", marks=pytest.mark.slow),
+        pytest.param(True, "margin_discriminate", marks=pytest.mark.slow),
+        pytest.param(True, "proxy_anchor", marks=pytest.mark.longest),
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
@@ -179,6 +179,7 @@ def test_a_random_network_has_its_start_as_a_candidate_too(tmp_path, monkeypatch
     assert rows[1].startswith("0,nan,") and len(rows) == 4
 
 
+@pytest.mark.slow
 def test_without_validation_nothing_is_compared_and_the_run_says_so(tmp_path, pretrained):
     config, run = started(tmp_path, **{**pretrained, "validation": 0})
     results, lines = quietly(config, run)

@@ -39,7 +39,7 @@ def train_one_epoch(config, run, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({"policy": "mixed_float16"}, marks=pytest.mark.slow),
+        pytest.param({"policy": "mixed_float16"}, marks=pytest.mark.longest),
         pytest.param(
             {"policy": "mixed_bfloat16", "optimizer": "sgd", "schedule": "constant"},
             marks=pytest.mark.slow,
@@ -294,7 +294,11 @@ LOSS_ARGS = {
 KINDS = ("margin_discriminate", "margin", "proxy_anchor")
 
 
-@pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES))
+# Their losses are of those kinds, and `test_loss_contract` has all of them.
+OTHERS = set(LOSSES) - {*KINDS, "soft_triple", "n_pairs"}
+
+
+@pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES, OTHERS))
 def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
     config, run = started(
         tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False
