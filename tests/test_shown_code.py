@@ -177,7 +177,7 @@ def test_there_is_something_to_follow_and_to_shorten():
     }
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_first_command_on_all_glyphs_in_a_process_of_its_own(tmp_path):
     assert pages.INSTALL in pages.lines(pages.README)
     done = subprocess.run(

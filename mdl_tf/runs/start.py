@@ -48,7 +48,7 @@ def set_head(config, train_set, network, model, watch):
             )
             line.done(len(features), train_set.kind)
     except ValueError as error:
-        raise ConfigError(f"`head`: {error}") from error
+        raise ConfigError(f"`head` (random is always possible): {error}") from error
     watch.report(_describe(head, config, network))
     if isinstance(model, MetricModel):
         embeddings, _ = embed(head_model(network), head.features)

@@ -744,7 +744,7 @@ def test_the_start_is_measured_as_the_losses_have_it(features):
     assert not np.allclose(bare.get_weights()[0], network.get_weights()[0])
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_model_of_another_run(tmp_path):
     from mdl_tf.runs import Run, train
 

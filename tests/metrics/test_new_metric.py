@@ -46,7 +46,7 @@ TRAIN = [
 ]
 COMPARE = [
     *("--losses", "margin_discriminate,triplet", "--search", "2", "--seeds", "2"),
-    *("--dataset", "npz", "--backbone", "none", "--embedding-dim", "4", "--validation", "0.4"),
+    *("--dataset", "npz", "--backbone", "none", "--embedding-dim", "3", "--validation", "0.4"),
     *("--classes-per-batch", "3", "--images-per-class", "3", "--epochs", "1"),
     *("--steps-per-epoch", "2", "--monitor", ROW.key, "--no-clustering"),
 ]

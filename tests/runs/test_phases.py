@@ -114,7 +114,9 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but(("statistics",), COMBINED, ("own, without warm-up",)))
+@pytest.mark.parametrize(
+    "name", slow_but(("statistics",), COMBINED, ("own", "own, without warm-up"))
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     name, tmp_path, monkeypatch, own_network, recwarn
 ):

@@ -44,7 +44,7 @@ def train_one_epoch(config, run, monkeypatch):
             {"policy": "mixed_bfloat16", "optimizer": "sgd", "schedule": "constant"},
             marks=pytest.mark.slow,
         ),
-        pytest.param({"jit": True, "validation": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"jit": True, "validation": 0.0}, marks=pytest.mark.longest),
         {"patience": 1, "tensorboard": False, "loss_args": {"form": "hinge"}},
     ],
     ids=lambda settings: ",".join(settings),
@@ -273,7 +273,8 @@ def test_a_network_that_cannot_be_built_is_refused_before_data_are_read(
 
 @pytest.mark.slow
 def test_weights_that_were_fetched_are_not_needed_to_go_on(tmp_path, monkeypatch):
-    build_model(TrainConfig(**SMALL)).get_layer("conv4").save_weights(tmp_path / "w.weights.h5")
+    network = build_model(resolve(TrainConfig(**SMALL)))
+    network.get_layer("conv4").save_weights(tmp_path / "w.weights.h5")
     config, run = started(tmp_path, weights=str(tmp_path / "w.weights.h5"), epochs=2)
     train_one_epoch(config, run, monkeypatch)
     (tmp_path / "w.weights.h5").unlink()
