@@ -173,7 +173,7 @@ def test_a_comparison_reports_it(compared):
     with open(compared / "results.csv", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["phase"] == "final"]
     (head,) = [head for head in tables if head[-1] == "ms/step"]
-    assert head[:3] == ("loss", "MAP@R", "Recall@1") and ROW.title in head
+    assert head[:4] == ("loss", "MAP@R", "over the start", "Recall@1") and ROW.title in head
     (head,) = [head for head in tables if head[2:3] == ("verdict",)]
     assert head[5:7] == (ROW.title, "verdict")
     (head,) = [head for head in tables if head[3:4] == (f"best {ROW.title}",)]
