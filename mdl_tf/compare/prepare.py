@@ -17,14 +17,12 @@ from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.embedding import embed
 from mdl_tf.embedding.parts import feature_model
 from mdl_tf.progress import ProgressLine
-from mdl_tf.runs import data as run_data
 from mdl_tf.runs.data import Data, ordered_stream, training_stream
 from mdl_tf.runs.frozen import featurize
 from mdl_tf.runs.measure import measure_features, measure_raw
 from mdl_tf.runs.network import build_loss, build_training_model
 from mdl_tf.runs.resolve import is_pretrained, resolve
-from mdl_tf.runs.start import check_start
-from mdl_tf.runs.training import build_network
+from mdl_tf.runs.training import read_and_build
 
 
 class Shared(NamedTuple):
@@ -54,14 +52,7 @@ def prepare(comparison, folder, report, stream=None):
         ConfigError, ValueError: for settings that do not fit each other or the data.
     """
     config, asked = _begin_with(comparison.config, folder, report), comparison.config
-    # What cannot be is refused before the data are read; features have a size that only those tell.
-    network = None if config.backbone == "none" else build_network(config)
-    data = run_data.read_data(config)
-    run_data.describe_data(data, report)
-    if config.start:
-        check_start(config, data)
-    if network is None:
-        network = build_network(config, data.feature_size)
+    data, network = read_and_build(config, report)
     comparison = dataclasses.replace(comparison, config=config).settled(network)
     trained_on, whole, embedder = data, None, network
     if config.frozen:

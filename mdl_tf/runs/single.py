@@ -24,8 +24,7 @@ from mdl_tf.runs.measure import (
 from mdl_tf.runs.network import build_loss, build_optimizer
 from mdl_tf.runs.refit import refit
 from mdl_tf.runs.resolve import is_pretrained, settle
-from mdl_tf.runs.start import check_start
-from mdl_tf.runs.training import Watch, build_network, fit
+from mdl_tf.runs.training import Watch, fit, read_and_build
 
 _DISTANCES = "resume/distances_untrained.npz"
 
@@ -112,25 +111,19 @@ def train_network(config, run, report=print, data=None, test_set=None):
             "The run must have the metrics.json that it had before its first epoch. "
             f"Received: {run.folder}"
         )
-    # What cannot be is refused before the data are read, if it can be; features have a size that
-    # only the data tell.
+    # Before the data are read.
     build_loss(config, num_classes=2)
     build_optimizer(config)
     network = None
-    if not state and config.backbone != "none":
-        network = build_network(config)
-    data = data or read_data(config)
-    describe_data(data, report)
-    run.write_left_out(data.problems)
-    if not state:
-        if config.start:
-            check_start(config, data)
-        if network is None:
-            network = build_network(config, data.feature_size)
+    if state:
+        data = data or read_data(config)
+        describe_data(data, report)
+        clock.lap("loading")
+    else:
+        data, network = read_and_build(config, report, data)
         config = settle(config, network)
         run.keep_config(config)
-    else:
-        clock.lap("loading")
+    run.write_left_out(data.problems)
     test_set = test_set or TestSet(config, data.test)
     watch = _RunWatch(config, run, data, test_set, results, clock, report)
     features = None
@@ -179,14 +172,13 @@ class _RunWatch(Watch):
         self._report(run_report.forecast(embedder, self._config, len(test), watched))
         raw = "raw_pixels" if test.features is None else "features"
         self._results[raw] = self._test_set.measure_raw()
-        is_frozen = self.features is not None
-        if is_pretrained(self._config) and test.features is None and not is_frozen:
-            self.features = self._test_set.embed(feature_model(embedder), "features")
-        if self.features is not None:
-            self._results["features"] = measure_features(self.features, test, self._config.dataset)
-        measured = self._measure(embedder, "untrained", step=0)
-        if not is_frozen:
-            self.features = None  # of a network that is trained they are others from now on
+        # Of a network that is trained they are others from its first step on.
+        features = self.features
+        if features is None and test.features is None and is_pretrained(self._config):
+            features = self._test_set.embed(feature_model(embedder), "features")
+        if features is not None:
+            self._results["features"] = measure_features(features, test, self._config.dataset)
+        measured = self._measure(embedder, "untrained", 0, features)
         with self._run.writing(_DISTANCES) as path:
             np.savez(path, positive=measured.distances[0], negative=measured.distances[1])
         self._run.write_json("metrics.json", self._results)
@@ -210,13 +202,15 @@ class _RunWatch(Watch):
 
     def measure_best(self, best):
         """The test through the best model; a sample of its distances."""
-        measured = self._measure(best, "trained", step=read_state(self._run)["epochs_done"])
+        step = read_state(self._run)["epochs_done"]
+        measured = self._measure(best, "trained", step, self.features)
         self._run.write_json("metrics.json", self._results)
         return measured.distances
 
     def measure_refitted(self, model):
         """The test through what was trained again on the validation classes, too."""
-        self._measure(model, "refitted", step=read_state(self._run)["epochs_done"])
+        step = read_state(self._run)["epochs_done"]
+        self._measure(model, "refitted", step, self.features)
         self._run.write_json("metrics.json", self._results)
 
     def end(self, distances, start_is_kept):
@@ -232,12 +226,13 @@ class _RunWatch(Watch):
         self._report("\n" + text)
         return self._results
 
-    def _measure(self, model, name, step):
+    def _measure(self, model, name, step, features):
+        """The test through a model; through its embedding layer alone where there are features."""
         config = self._config
-        if self.features is None:
+        if features is None:
             measured = self._test_set.measure(model, config, name)
         else:
-            measured = self._measure_features(head_model(model))
+            measured = self._measure_features(head_model(model), features)
         self._results[name] = measured.metrics
         if config.tensorboard:
             write_test(
@@ -252,9 +247,9 @@ class _RunWatch(Watch):
             )
         return measured
 
-    def _measure_features(self, head):
+    def _measure_features(self, head, features):
         """The test through an embedding layer, from the features that its network makes of it."""
-        embeddings, _ = embed(head, self.features)
+        embeddings, _ = embed(head, features)
         options = measure_options(self._config)
         del options["augment"]
         return measure_embeddings(embeddings, self._test_set.image_set, **options)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from mdl_tf.callbacks import RetrievalMetrics
 from mdl_tf.metrics import columns
 from mdl_tf.runs import phases, start
-from mdl_tf.runs.data import ordered_stream, training_stream
+from mdl_tf.runs.data import describe_data, ordered_stream, read_data, training_stream
 from mdl_tf.runs.divergence import StopIfDiverged
 from mdl_tf.runs.keeping import monitor_key
 from mdl_tf.runs.network import build_model
@@ -76,6 +76,31 @@ def build_network(config, feature_size=None):
     """
     prepare_keras(config)
     return build_model(config, feature_size)
+
+
+def read_and_build(config, report, data=None):
+    """The data of a config and its network before the first step, for a training that begins.
+
+    What cannot be is refused before the data are read, if it can be: features have a size that only
+    the data tell.
+
+    Args:
+        config: the `TrainConfig`, as `resolve` returns it.
+        report: a function that prints a line.
+        data: its `Data`. Defaults to `None`: read.
+
+    Returns:
+        A `Data`, and an embedder, not compiled.
+
+    Raises:
+        ConfigError, ValueError: for settings that do not fit each other or the data.
+    """
+    network = None if config.backbone == "none" else build_network(config)
+    data = data or read_data(config)
+    describe_data(data, report)
+    if config.start:
+        start.check_start(config, data)
+    return data, network or build_network(config, data.feature_size)
 
 
 def fit(config, data, keep, watch=None, network=None, epochs=None):
