@@ -9,6 +9,8 @@ import numbers
 
 # `TrainConfig.on_corrupt`, `datasets.read`: what happens to files that cannot be used.
 ON_CORRUPT = ("error", "skip")
+# `TrainConfig.duplicates`, `datasets.read`: what happens to images that are there twice.
+DUPLICATES = ("keep", "drop")
 # `TrainConfig.cache`, `batches`: where decoded images are kept.
 CACHES = ("none", "ram", "disk")
 # `TrainConfig.short_classes`, `batches.balanced`: classes with fewer images than a batch wants.

@@ -84,8 +84,11 @@ def main(argv=None):
     except Exception as error:
         if os.environ.get("MDL_TF_TRACEBACK"):
             raise
-        print(f"mdl-tf: error: {error}", file=sys.stderr)
-        if isinstance(error, ValueError):
+        from mdl_tf.images.file import find_message
+
+        message = find_message(str(error))
+        print(f"mdl-tf: error: {message or error}", file=sys.stderr)
+        if message or isinstance(error, ValueError):
             return 2
         print("Set MDL_TF_TRACEBACK=1 to see where.", file=sys.stderr)
         return 1

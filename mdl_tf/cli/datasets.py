@@ -1,5 +1,6 @@
 """`mdl-tf datasets`: what there is, what is missing, and a look at it."""
 
+from mdl_tf.checks import DUPLICATES
 from mdl_tf.cli.common import add_on_corrupt, quiet
 from mdl_tf.config import ConfigError, TrainConfig
 
@@ -30,6 +31,12 @@ def add_to(commands):
         "--crop-to-box", action="store_true", help="cut images to the data set's bounding boxes"
     )
     add_on_corrupt(datasets)
+    datasets.add_argument(
+        "--duplicates",
+        choices=DUPLICATES,
+        default="keep",
+        help="identical images: keep, or leave out as `mdl-tf train` would [keep]",
+    )
 
 
 def run(args):
@@ -77,6 +84,7 @@ def _read(args):
             data_dir=args.data_dir,
             crop_to_box=args.crop_to_box,
             on_corrupt=args.on_corrupt,
+            duplicates=args.duplicates,
             progress=line,
         )
         line.done(len(collection.images), collection.images.kind)
@@ -87,12 +95,22 @@ def _read(args):
 
 def _check(args):
     collection = _read(args)
+    import numpy as np
+
+    from mdl_tf.datasets.duplicates import describe_groups, find_groups
+    from mdl_tf.datasets.image_set import SIDES
+
     images = collection.images
     if images.slow is not None and images.slow.any():
         print(
             f"  {int(images.slow.sum()):,} files take the slow way (turned by EXIF, CMYK, 16 bits, "
             "transparent, or neither JPEG nor PNG)"
         )
+    sides = np.array(collection.sides)[images.labels]
+    for line in describe_groups(
+        find_groups({side: images.take(sides == side) for side in SIDES if side in sides})
+    ):
+        print(f"  {line}")
     print(f"{images.name}: {len(images):,} images of {images.num_classes:,} classes can be used")
     return 0
 

@@ -121,8 +121,13 @@ def describe_data(data):
     for part in data.sides.values():
         for content in _contents(part):
             digest.update(content)
-    name = data.test.name.removesuffix(" test")
-    return {"kind": data.test.kind, "name": name, **counts, "digest": digest.hexdigest()[:16]}
+    facts = {"kind": data.test.kind, "name": data.test.name.removesuffix(" test"), **counts}
+    facts["digest"] = digest.hexdigest()[:16]
+    # Another file may have the size of the old one.
+    contents = [part.digests for part in data.sides.values() if part.digests is not None]
+    if contents:
+        facts["content"] = hashlib.sha256(b"".join(d.tobytes() for d in contents)).hexdigest()[:16]
+    return facts
 
 
 def _contents(image_set):

@@ -44,7 +44,8 @@ class Runner:
         """Write what is compared on what, unless the data are not those of an earlier time."""
         facts = prepare.describe_data(self._shared.data)
         kept = self._folder.read_json("data.json")
-        if kept not in (None, facts):
+        # What an earlier version did not keep, it cannot be compared by.
+        if kept is not None and kept != {key: facts.get(key) for key in kept}:
             raise ConfigError(describe_changed_data(kept, facts))
         self._tell_what_is_left_out()
         # 0.1.0 measured features as they were, not of unit length.

@@ -30,6 +30,13 @@ class TrainConfig:
     on_corrupt: str = setting(
         "error", "files that cannot be used: stop, or leave them out", choices=checks.ON_CORRUPT
     )
+    duplicates: str = setting(
+        "keep",
+        "identical images: keep them, and say so; or drop: one of each within a class stays, none "
+        "where classes differ, and not the copy that is trained on of one in the test",
+        choices=checks.DUPLICATES,
+        before="keep",
+    )
     cache: str = setting(
         "none",
         "decode and resize every image up front, and keep it in memory or on disk",

@@ -162,7 +162,7 @@ def fingerprint():
     digest = hashlib.sha256(f"{_VERSION} {SEED} {PIL.__version__}".encode())
     for face in (*DEJAVU, *STIX):
         path = folder / face
-        digest.update(f"{face} {path.stat().st_size if path.exists() else None}".encode())
+        digest.update(face.encode() + (path.read_bytes() if path.exists() else b""))
     return digest.hexdigest()[:12]
 
 

@@ -7,10 +7,21 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.checks import check_integer, check_number
+from mdl_tf.datasets import content
 
 SIDES = ("train", "validation", "test")
 _CONTENTS = ("images", "paths", "features")
 _PER_IMAGE = (*_CONTENTS, "boxes", "queries", "slow", "digests")
+# What a field may be; the same whatever the data come from.
+_CHECKS = {
+    "labels": content.check_labels,
+    "class_names": content.check_class_names,
+    "images": content.check_images,
+    "paths": content.check_paths,
+    "features": content.check_features,
+    "boxes": content.check_boxes,
+    "queries": content.check_queries,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,11 +32,12 @@ class ImageSet:
 
     Args:
         name: what to call it in reports, such as "glyphs test".
-        labels: `(N,)` int64, contiguous ids in `[0, C)`.
-        class_names: C strings, the name of each id.
-        images: `(N, H, W)` or `(N, H, W, 3)` uint8, images in memory.
-        paths: N paths of image files.
-        features: `(N, F)` float32, vectors that a network made of the images.
+        labels: `(N,)` integers, contiguous ids in `[0, C)`; they become int64.
+        class_names: C strings, the name of each id, each another.
+        images: `(N, H, W)`, `(N, H, W, 1)` or `(N, H, W, 3)` uint8, images in memory.
+        paths: N paths of image files, texts or `Path`s; they become a tuple of texts.
+        features: `(N, F)` floats, finite, vectors that a network made of the images; they become
+            float32.
         boxes: `(N, 4)` float32, the part of each image to look at: left, top, right, bottom, in
             pixels from its upper left corner; NaN for the whole image. Defaults to `None`: whole
             images.
@@ -37,7 +49,8 @@ class ImageSet:
             not known.
 
     Raises:
-        ValueError: if lengths do not match, or not exactly one kind of content is given.
+        ValueError: if a field is not as above, lengths do not match, or not exactly one kind of
+            content is given.
     """
 
     name: str
@@ -58,6 +71,12 @@ class ImageSet:
                 "Exactly one of `images`, `paths` and `features` must be given. "
                 f"Received: {', '.join(given) or 'none'}"
             )
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name in ("labels", "class_names"):
+                object.__setattr__(self, name, check(value))
+        if self.features is not None and self.boxes is not None:
+            raise ValueError("`boxes` must be of images. Received: boxes and features")
         for name in _PER_IMAGE:
             value = getattr(self, name)
             if value is not None and len(value) != len(self.labels):
@@ -117,16 +136,16 @@ class ImageSet:
         return self._subset(kept, new_id[self.labels[kept]], ids, name)
 
     def _subset(self, kept, labels, ids, name):
-        content = {}
+        fields = {}
         for field in _PER_IMAGE:
             value = getattr(self, field)
             if isinstance(value, tuple):
                 value = tuple(value[i] for i in kept)
             elif value is not None:
                 value = value[kept]
-            content[field] = value
+            fields[field] = value
         names = tuple(self.class_names[i] for i in ids)
-        return ImageSet(name=name, labels=labels, class_names=names, **content)
+        return ImageSet(name=name, labels=labels, class_names=names, **fields)
 
 
 def join(first, second, name):
@@ -140,18 +159,18 @@ def join(first, second, name):
     Returns:
         An `ImageSet`.
     """
-    content = {}
+    fields = {}
     for field in _PER_IMAGE:
         parts = [getattr(first, field), getattr(second, field)]
         if isinstance(parts[0], tuple):
-            content[field] = parts[0] + parts[1]
+            fields[field] = parts[0] + parts[1]
         elif parts[0] is not None:
-            content[field] = np.concatenate(parts)
+            fields[field] = np.concatenate(parts)
     return ImageSet(
         name=name,
         labels=np.concatenate([first.labels, second.labels + first.num_classes]),
         class_names=first.class_names + second.class_names,
-        **content,
+        **fields,
     )
 
 
@@ -170,11 +189,22 @@ class Collection:
         images: an `ImageSet` of all classes.
         sides: C times `"train"`, `"validation"` or `"test"`, what each class is for.
         problems: `Problem`s: what was found and cannot be used. Defaults to none.
+
+    Raises:
+        ValueError: if there is not one side for each class.
     """
 
     images: ImageSet
     sides: tuple
     problems: tuple = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "sides", tuple(self.sides))
+        if len(self.sides) != self.images.num_classes or not set(self.sides) <= set(SIDES):
+            raise ValueError(
+                f"`sides` must be one of {SIDES} for each class. Received: "
+                f"{self.images.num_classes} classes, sides {self.sides[:5]}"
+            )
 
     def split(self, validation=0.1, seed=0, *, folds=1, fold=0):
         """Training, validation and test: disjoint sets of classes.

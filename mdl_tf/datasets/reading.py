@@ -5,6 +5,8 @@ import pkgutil
 import warnings
 from pathlib import Path
 
+from mdl_tf.checks import DUPLICATES, check_choice
+from mdl_tf.datasets.duplicates import drop
 from mdl_tf.datasets.papers import official
 from mdl_tf.datasets.table import DATASETS, TFDS, TFDS_PREFIX
 from mdl_tf.datasets.usable import check
@@ -18,6 +20,7 @@ def load(
     seed=0,
     crop_to_box=False,
     on_corrupt="error",
+    duplicates="keep",
     progress=None,
 ):
     """Load a data set, split by class.
@@ -51,6 +54,8 @@ def load(
             to `False`, as in the papers' main tables.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used, with a warning.
             Defaults to `"error"`.
+        duplicates: `"keep"` images that are there twice, or `"drop"` them
+            (`mdl_tf.datasets.duplicates.drop` says which), with a warning. Defaults to `"keep"`.
         progress: a function of (done, total), called while a set is drawn, unpacked, or looked
             into. Defaults to `None`.
 
@@ -63,8 +68,15 @@ def load(
         ValueError: if the name is unknown, the data are not as described, or a set would have
             fewer than two classes.
     """
-    options = {"crop_to_box": crop_to_box, "on_corrupt": on_corrupt, "progress": progress}
-    collection = _warn_of_problems(read(name, data_dir=data_dir, **options))
+    collection = read(
+        name,
+        data_dir=data_dir,
+        crop_to_box=crop_to_box,
+        on_corrupt=on_corrupt,
+        duplicates=duplicates,
+        progress=progress,
+    )
+    collection = _warn_of_problems(collection)
     return collection.split(validation, seed)
 
 
@@ -73,12 +85,21 @@ def load_all(name, **options):
     return _warn_of_problems(read(name, **options)).images
 
 
-def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress=None):
+def read(
+    name,
+    *,
+    data_dir=None,
+    crop_to_box=False,
+    on_corrupt="error",
+    duplicates="keep",
+    progress=None,
+):
     """A whole data set, looked into and not yet split; arguments and errors as in `load`.
 
     Returns:
         A `Collection`, whose `problems` are the files that were left out.
     """
+    check_choice("duplicates", duplicates, DUPLICATES)
     if data_dir is not None:
         data_dir = Path(data_dir).expanduser()
     if isinstance(name, str) and name in DATASETS:
@@ -98,7 +119,8 @@ def read(name, *, data_dir=None, crop_to_box=False, on_corrupt="error", progress
         images = dataclasses.replace(collection.images, boxes=None)
         collection = dataclasses.replace(collection, images=images)
     # The papers' data sets are what they are, also where a class has one image.
-    return check(collection, on_corrupt, progress, singles=name in official.OFFICIAL)
+    collection = check(collection, on_corrupt, progress, singles=name in official.OFFICIAL)
+    return drop(collection) if duplicates == "drop" else collection
 
 
 def _warn_of_problems(collection):

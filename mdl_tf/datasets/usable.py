@@ -14,8 +14,11 @@ from mdl_tf.images import file as image_file
 # Reading waits for the disk, unpacking for the processor.
 _THREADS = 2 * (os.cpu_count() or 1)
 # Raise when `image_file.examine` changes its mind about files.
-_VERSION = 1
+_VERSION = 2
 _FIELDS = image_file.Examined._fields
+# What tells that a file has been replaced. Size and time of change may be equal, as after `cp -p`;
+# what the file system itself notes, its number and when it last changed, nobody can set.
+_STAMP = {"size": "st_size", "time": "st_mtime_ns", "changed": "st_ctime_ns", "number": "st_ino"}
 SHOWN = 1000  # lines of a message
 
 
@@ -43,8 +46,9 @@ def check(collection, on_corrupt="error", progress=None, *, singles=False):
     """Look into every file of a data set.
 
     The files are read whole, in parallel; the result is kept for files that stay as they are (path,
-    size and time of change), in `checks` in `$MDL_TF_HOME` or `~/.cache/mdl_tf`. A class with one
-    image counts as a problem too: nothing can be learned or found there.
+    size, times and number in the file system), in `checks` in `$MDL_TF_HOME` or
+    `~/.cache/mdl_tf`. A class with one image counts as a problem too: nothing can be learned or
+    found there.
 
     Args:
         collection: a `Collection`.
@@ -155,9 +159,10 @@ def examine_all(paths, progress=None):
 def _stamp(path):
     try:
         status = os.stat(path)
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+    except (OSError, ValueError):
+        return (-1,) * len(_STAMP)
+    # The number of a file may be as large as a uint64.
+    return tuple(getattr(status, name) % 2**63 for name in _STAMP.values())
 
 
 def _name(paths):
@@ -171,14 +176,14 @@ def _name(paths):
 
 
 def _remembered(store):
-    """A dict from path to (size and time of change, `image_file.Examined`)."""
+    """A dict from path to (its stamp, `image_file.Examined`)."""
     arrays = stored_arrays(store)
     if arrays is None:
         return {}
-    columns = [arrays[key].tolist() for key in ("path", "size", "time", *_FIELDS)]
+    columns = [arrays[key].tolist() for key in ("path", *_STAMP, *_FIELDS)]
     return {
-        path: ((size, time), image_file.Examined(*examined))
-        for path, size, time, *examined in zip(*columns, strict=True)
+        path: (tuple(row[: len(_STAMP)]), image_file.Examined(*row[len(_STAMP) :]))
+        for path, *row in zip(*columns, strict=True)
     }
 
 
@@ -189,5 +194,5 @@ def _remember(store, known):
         return
     stamps, examined = zip(*kept.values(), strict=True)
     columns = dict(zip(_FIELDS, map(np.array, zip(*examined, strict=True)), strict=True))
-    size, time = np.array(stamps, np.int64).T
-    store_arrays(store, {"path": np.array(list(kept)), "size": size, "time": time, **columns})
+    columns |= dict(zip(_STAMP, np.array(stamps, np.int64).T, strict=True))
+    store_arrays(store, {"path": np.array(list(kept)), **columns})

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.config import ConfigError
-from mdl_tf.doctor import batch, beginning, examine, labels, pictures, spread, training
+from mdl_tf.doctor import batch, beginning, copies, examine, labels, pictures, spread, training
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.doctor.finding import LEVELS, Finding, as_text
 from mdl_tf.doctor.suspects import find_suspects
@@ -82,6 +82,7 @@ def diagnose(run, *, stream=None):
             "labels were not looked at."
         )
     findings += _of_batches(config, data, advice)
+    findings.append(copies.check_copies(data))
     if suspects is not None:
         findings += _of_labels(data, suspects)
     findings.append(_of_the_end(run, config, history, data, advice))

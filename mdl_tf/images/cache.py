@@ -6,6 +6,7 @@ stale is ever read; a moved or renamed image finds the same.
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import time
@@ -40,7 +41,8 @@ def cached(image_set, view, decode, cache, folder=None, progress=None):
         A function from an index, an int64 tensor, to an image, uint8 `(h, w, 3)`, for `tf.data`.
 
     Raises:
-        ValueError: if memory or disk is too small for them, or the folder cannot be written.
+        ValueError: if memory or disk is too small for them, the folder cannot be written, or a file
+            has been replaced since it was examined.
     """
     # Photographs are wider than high; what is kept covers the canvas.
     each = 3 * view.canvas[0] * view.canvas[1] * (1.4 if view.keep_aspect else 1.0)
@@ -49,7 +51,13 @@ def cached(image_set, view, decode, cache, folder=None, progress=None):
         read = _in_memory(len(image_set), decode, progress)
     else:
         folder = Path(folder).expanduser() if folder else data_folder() / "decoded"
-        read = _on_disk(list(_paths(image_set, view, folder)), decode, folder, each, progress)
+        paths = list(_paths(image_set, view, folder))
+
+        def check(i):
+            if image_set.paths is not None:
+                check_unchanged(image_set, view, [i], [paths[i].name])
+
+        read = _on_disk(paths, decode, check, folder, each, progress)
     shape = (None, None, 3) if view.keep_aspect else (*view.canvas, 3)
     return lambda i: tf.ensure_shape(_unpacked(read(i)), shape)
 
@@ -81,7 +89,7 @@ def _in_memory(count, decode, progress):
     return lambda i: tf.gather(kept, i)
 
 
-def _on_disk(paths, decode, folder, each, progress):
+def _on_disk(paths, decode, check, folder, each, progress):
     missing = np.array([i for i, path in enumerate(paths) if not _is_whole(path)], np.int64)
     _remove_leftovers(folder)
     _check_room(folder, len(missing) * each)
@@ -89,6 +97,8 @@ def _on_disk(paths, decode, folder, each, progress):
     try:
         images = decode(missing) if len(missing) else ()
         for done, (i, image) in enumerate(zip(missing, images, strict=True), 1):
+            # Kept under a wrong name it would be taken for the old one for ever.
+            check(i)
             with replacing(paths[i]) as temporary:
                 temporary.write_bytes(_packed(image))
             if progress and (done % _SHOWN == 0 or done == len(missing)):
@@ -106,6 +116,27 @@ def _on_disk(paths, decode, folder, each, progress):
 def _paths(image_set, view, folder):
     for name in digests(image_set, view):
         yield folder / name[:2] / name
+
+
+def check_unchanged(image_set, view, indices, known):
+    """Refuse files that no longer hold what they held when they were examined.
+
+    Args:
+        image_set: an `ImageSet` of paths.
+        view: as in `digests`.
+        indices: of the images.
+        known: what `digests` told of each.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    images = dataclasses.replace(image_set, digests=None).take(indices)
+    for path, now, before in zip(images.paths, digests(images, view), known, strict=True):
+        if now != before:
+            raise ValueError(
+                "Image files must stay as they are while they are used; begin again, and what is "
+                f"there now is taken. Received: {path}, which has been replaced"
+            )
 
 
 def digests(image_set, view):

@@ -5,8 +5,11 @@ TensorFlow reads most JPEG and PNG files right and much faster; the others are m
 
 import hashlib
 import io
+import os
+import re
+import stat
+import threading
 import zlib
-from pathlib import Path
 from typing import NamedTuple
 
 # What a person calls a photograph; `examine` says which of them TensorFlow can read by itself.
@@ -14,6 +17,19 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _LYING = (5, 6, 7, 8)  # to be turned by a quarter
+# Bytes of a file. The largest that Pillow reads, 179 megapixels of 16 bits and three colours, has
+# one gigabyte.
+_MOST = 1 << 30
+# From here on one file at a time is read: each thread may need that much, and more for pixels.
+_LARGE = 1 << 26
+_one_large = threading.Lock()
+# What follows 0xFF where something else than pixels begins in a JPEG, and which of it may come
+# after the pixels have begun: tables, remarks, further scans, the end.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_SCAN, _END = 0xDA, 0xD9
+_BETWEEN_SCANS = {_SCAN, 0xC4, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+# How the message of `read_again` begins, by which it is found in an error of TensorFlow's.
+_CHANGED = "Image files must be readable as long as they are used. Received: "
 
 
 class Examined(NamedTuple):
@@ -43,17 +59,51 @@ def examine(path):
     Returns:
         An `Examined`.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
         str(path).encode()
-        data = Path(path).read_bytes()
+        with _opened(path) as file:
+            if os.fstat(file.fileno()).st_size < _LARGE:
+                return _examine(file)
+            with _one_large:
+                return _examine(file)
     except UnicodeEncodeError:
         return Examined("has a name that is not UTF-8, which TensorFlow cannot open")
     except FileNotFoundError:
         return Examined("is not there")
     except OSError as error:
-        return Examined(f"cannot be read: {error.strerror}")
+        return Examined(f"cannot be read: {error.strerror or error}")
+
+
+def _opened(path):
+    """A binary file; nothing else is opened, since reading a pipe waits for somebody who writes.
+
+    Raises:
+        OSError: if it is none, or cannot be opened.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+        raise OSError("it is a pipe, a socket or a device, and no file")
+    # It may have become a pipe just now.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags), "rb")
+
+
+def _examine(file):
+    from PIL import Image, UnidentifiedImageError
+
+    size = os.fstat(file.fileno()).st_size
+    if size > _MOST:
+        return Examined(
+            f"is too large: {size / 1e9:.1f} GB, and at most {_MOST / 1e9:.1f} are read"
+        )
+    if size >= _LARGE:
+        # Hardly a photograph: its head is looked at before all of it is read.
+        try:
+            Image.open(file).close()
+        except Exception as error:
+            return Examined(f"is no image file: {error}")
+        file = _opened(file.name)
+    with file:
+        data = file.read()
     content_digest = digest(data)
     if not data:
         return Examined("is empty", digest=content_digest)
@@ -62,11 +112,12 @@ def examine(path):
             width, height = image.size
             if image.format == "PNG":
                 _check_chunks(data)
+            is_cut = image.format in ("JPEG", "MPO") and not _has_end(data)
             orientation = image.getexif().get(_ORIENTATION, 1)
             slow = _header_is_odd(image, orientation)
             image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
-            slow = slow or _is_transparent(image)
+            slow = slow or is_cut or _is_transparent(image)
             if slow:  # some kinds open, but have no way to RGB
                 _as_seen(image)
             size = (height, width) if orientation in _LYING else (width, height)
@@ -99,6 +150,30 @@ def _check_chunks(data):
     raise ValueError("its end is missing")
 
 
+def _has_end(data):
+    """Whether a JPEG has an end, without which TensorFlow does not read it.
+
+    Raises:
+        ValueError: if something that is not pixels is in the middle of them: Pillow fills the rest
+            with grey, and TensorFlow refuses it.
+    """
+    place, begun, code = 2, False, None
+    while marker := _MARKER.search(data, place):
+        # Before the pixels a marker stands where the last segment ends.
+        if not begun and data[place : marker.start()].strip(b"\xff"):
+            return False
+        code, place = marker[1][0], marker.end()
+        if code == _END:
+            return True
+        if begun and code not in _BETWEEN_SCANS:
+            break
+        begun = begun or code == _SCAN
+        place += int.from_bytes(data[place : place + 2], "big")
+    if begun and code != _SCAN:
+        raise ValueError(f"marker 0x{code:02X} in the middle of its pixels")
+    return False
+
+
 def _header_is_odd(image, orientation):
     # MPO is a JPEG with further pictures behind it, as some telephones write it.
     if image.format not in ("JPEG", "MPO", "PNG"):
@@ -128,11 +203,43 @@ def read(path):
 
     Returns:
         uint8 RGB, shape `(h, w, 3)`.
+
+    Raises:
+        OSError: if it is not there or no image, or no file but a pipe or a device.
     """
     from PIL import Image
 
-    with Image.open(path) as image:
+    with _opened(path) as file, Image.open(file) as image:
         return _as_seen(image)
+
+
+def read_again(path):
+    """`read` of a file that has been examined, or that TensorFlow refuses.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        As `read`.
+
+    Raises:
+        ValueError: if it cannot be read, with its path and the reason.
+    """
+    try:
+        return read(path)
+    except Exception as error:
+        reason = examine(path).problem or f"cannot be read: {error}"
+        raise ValueError(f"{_CHANGED}{path}, which {reason}") from error
+
+
+def find_message(text):
+    """The message of `read_again` in that of an error of TensorFlow's; `None` if it is not there.
+
+    Args:
+        text: of several lines.
+    """
+    begin = text.find(_CHANGED)
+    return None if begin < 0 else text[begin:].splitlines()[0]
 
 
 def _as_seen(image):
@@ -169,7 +276,7 @@ def thumbnail(path, side=160, box=None):
     """
     from PIL import Image
 
-    with Image.open(path) as image:
+    with _opened(path) as file, Image.open(file) as image:
         if box is None:
             # Of a large JPEG no more than an eighth of the resolution need be unpacked.
             image.draft(None, (2 * side, 2 * side))

@@ -23,7 +23,7 @@ LONGEST = 8
 
 
 def decode(path, slow=None):
-    """Read an image file.
+    """Read an image file; what TensorFlow refuses is read by Pillow, as where it was examined.
 
     Args:
         path: string tensor, shape `()`.
@@ -32,21 +32,35 @@ def decode(path, slow=None):
 
     Returns:
         uint8 RGB, shape `(h, w, 3)`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if neither can read it, with its path and the reason.
     """
 
     def quickly():
-        return tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        # An error of TensorFlow's does not say which file it is about, and cannot be caught in a
+        # graph, but left out of a stream: the second element is asked for if there is no first.
+        files = tf.data.Dataset.from_tensors(path)
+        images = files.map(_decode_quickly).ignore_errors()
+        return images.concatenate(files.map(slowly)).take(1).get_single_element()
 
-    def slowly():
-        return tf.numpy_function(_read, [path], tf.uint8, stateful=False)
+    def slowly(path=path):
+        return tf.ensure_shape(
+            tf.numpy_function(_read, [path], tf.uint8, stateful=False), (None, None, 3)
+        )
 
     image = quickly() if slow is None else tf.cond(slow, slowly, quickly)
     return tf.ensure_shape(image, (None, None, 3))
 
 
+def _decode_quickly(path):
+    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
 def _read(path):
     # Bytes in a graph, text in eager mode.
-    return image_file.read(os.fsdecode(np.asarray(path).item()))
+    return image_file.read_again(os.fsdecode(np.asarray(path).item()))
 
 
 def cut_out(image, box):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
+from mdl_tf.datasets.duplicates import describe_groups, find_groups
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.progress import ProgressLine
 
@@ -52,6 +53,7 @@ def read_collection(config, progress=None):
         data_dir=config.data_dir,
         crop_to_box=config.crop_to_box,
         on_corrupt=config.on_corrupt,
+        duplicates=config.duplicates,
         progress=progress,
     )
 
@@ -107,7 +109,7 @@ def _read_with_progress(config):
 
 
 def describe_data(data, report):
-    """Print how many images and classes each set has, and what was left out.
+    """Print how many images and classes each set has, what is there twice, and what was left out.
 
     Args:
         data: a `Data`.
@@ -120,6 +122,8 @@ def describe_data(data, report):
     for part in data.sides.values():
         if part is not None:
             report(f"  {part.name}: {len(part):,} {part.kind} of {part.num_classes:,} classes")
+    for line in describe_groups(find_groups(data.sides)):
+        report(f"  {line}")
     if data.test.queries is not None:
         queries = int(data.test.queries.sum())
         report(f"  of the test {queries:,} are queries, {len(data.test) - queries:,} the gallery")

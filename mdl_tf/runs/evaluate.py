@@ -56,6 +56,7 @@ def evaluate_run(
             data_dir=data_dir,
             crop_to_box=config.crop_to_box if is_own else crop_to_box,
             on_corrupt="skip" if is_own and config.on_corrupt == "skip" else on_corrupt,
+            duplicates=config.duplicates if dataset == config.dataset else "keep",
             progress=line,
         )
         is_own = is_own or (dataset == config.dataset and _has_classes_of(run, collection))

@@ -36,6 +36,9 @@ def featurize(config, data, model, stream=None):
 
     Returns:
         A `Data` of features, of the same classes in the same order.
+
+    Raises:
+        ValueError: if a file has been replaced since it was examined.
     """
     network = feature_model(model)
     store = _Store(network)
@@ -60,8 +63,12 @@ def _with_features(config, image_set, network, store, stream):
             features, _ = embed(
                 network, images, progress=lambda count, _, done=done: line(done + count)
             )
-            store.add([digests[i] for i in part], features)
-            known.update(zip([digests[i] for i in part], features, strict=True))
+            names = [digests[i] for i in part]
+            if image_set.paths is not None:
+                # Kept under a wrong name they would be taken for those of the old file for ever.
+                image_cache.check_unchanged(image_set, view, part, names)
+            store.add(names, features)
+            known.update(zip(names, features, strict=True))
         line(len(digests))
     return dataclasses.replace(
         image_set,

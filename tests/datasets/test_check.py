@@ -3,6 +3,7 @@
 import dataclasses
 import ntpath
 import os
+import shutil
 import sys
 import types
 
@@ -182,6 +183,39 @@ def test_a_rewritten_file_of_the_same_size_is_seen(tmp_path):
     assert (before != with_other).tolist() == [False, False, True, False, False, False]
 
 
+def rewrite(path, content):
+    path.write_bytes(content)
+
+
+def replace(path, content):
+    (path.parent / "new").write_bytes(content)
+    (path.parent / "new").rename(path)
+
+
+def copy_with_its_times(path, content):
+    """As `cp -p` and `rsync -t` do it."""
+    rewrite(path.parent / "new", content)
+    shutil.copy2(path, path.parent / "old")
+    shutil.copy2(path.parent / "new", path)
+    shutil.copystat(path.parent / "old", path)
+
+
+@pytest.mark.parametrize("put", [rewrite, replace, copy_with_its_times])
+def test_a_replaced_file_of_equal_size_and_time_is_seen(tmp_path, put):
+    collection = sound(tmp_path)
+    path, other = tmp_path / "2.png", (tmp_path / "3.png").read_bytes()
+    other = other.ljust(path.stat().st_size)
+    path.write_bytes(path.read_bytes().ljust(len(other)))
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    before = check(collection).images.digests
+    assert (check(collection).images.digests == before).all()
+    put(path, other)
+    os.utime(path, ns=times)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (len(other), times[1])
+    after = check(collection).images.digests
+    assert (before != after).tolist() == [False, False, True, False, False, False]
+
+
 def test_boxes_outside_of_their_image(tmp_path):
     collection = sound(tmp_path)
     boxes = np.tile(np.array([1, 1, 4, 4], np.float32), (6, 1))
@@ -213,13 +247,20 @@ def test_links(tmp_path):
     (tmp_path / "a" / "nowhere.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "b" / "deeper").mkdir()
     (tmp_path / "b" / "deeper" / "around").symlink_to(tmp_path)
-    with pytest.warns(
-        UserWarning, match="^2 files or folders below .* left out, such as .*deeper|beside"
-    ):
+    (tmp_path / "b" / "folder.png").mkdir()
+    (tmp_path / "c").symlink_to(tmp_path / "c")
+    (tmp_path / "d").symlink_to(tmp_path / "gone")
+    with pytest.warns(UserWarning, match="^3 files or folders below .* left out, such as .*deeper"):
         collection = folder.read(tmp_path)
     assert len(collection.images) == 5
     with pytest.raises(CorruptImagesError) as raised:
         check(collection)
+    assert [os.path.relpath(*problem[:1], tmp_path) for problem in raised.value.problems] == [
+        "c",
+        "d",
+        "a/nowhere.png",
+    ]
+    assert raised.value.problems[0].reason == "is a link that leads nowhere"
     assert str(raised.value).endswith("nowhere.png: is not there")
     assert len(folder.read_any(tmp_path).images) == 6, "the circle is walked once"
 

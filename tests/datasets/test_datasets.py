@@ -211,7 +211,7 @@ def test_sets_too_small_to_split(classes, train, validation, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"images": np.zeros((2, 4, 4))}, "Received: 3 labels, 2 images"),
+        ({"images": np.zeros((2, 4, 4), np.uint8)}, "Received: 3 labels, 2 images"),
         ({"images": None}, "Exactly one of `images`, `paths` and `features`"),
         ({"class_names": ("a", "b", "c")}, "Received: 2 distinct labels, 3 class names"),
     ],

@@ -752,7 +752,7 @@ def test_a_run_without_a_model(features, tmp_path):
     assert [path.name for path in (run.folder / "doctor").iterdir()] == ["report.txt"]
     (run.folder / "history.csv").unlink()
     names = {finding.name for finding in doctor.diagnose(run).findings}
-    batches = {"positives", "classes", "short classes", "unequal classes"}
+    batches = {"positives", "classes", "short classes", "unequal classes", "identical images"}
     assert names == {*batches, "features", "finished"}
 
 

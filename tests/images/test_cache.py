@@ -104,6 +104,20 @@ def test_a_changed_file_or_setting_is_decoded_anew(photographs, tmp_path):
     assert len(files_of(tmp_path / "cache")) == len(files) + 13
 
 
+def test_a_file_that_is_replaced_on_the_way_is_never_kept_under_its_old_name(photographs, tmp_path):
+    Image.fromarray(np.full((20, 20, 3), 7, np.uint8)).save(photographs.paths[6])
+    options = {"cache": "disk", "cache_dir": tmp_path / "cache"}
+    with pytest.raises(ValueError) as raised:
+        seen(photographs, **options)
+    assert str(raised.value) == (
+        "Image files must stay as they are while they are used; begin again, and what is there now "
+        f"is taken. Received: {photographs.paths[6]}, which has been replaced"
+    )
+    assert len(files_of(tmp_path / "cache")) == 6
+    changed = check(first_for_training(photographs, 1)).images
+    assert_same(seen(changed, **options), seen(changed))
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "longer"])
 def test_a_damaged_file_is_made_anew(photographs, tmp_path, damage):
     options = {"cache": "disk", "cache_dir": tmp_path / "cache"}

@@ -1,6 +1,12 @@
 """One image: files as people see them, boxes, sizes, augmentations; what is broken is found."""
 
+import contextlib
+import io
+import os
+import resource
+import socket
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -146,6 +152,163 @@ def test_kinds_without_a_way_to_rgb_are_found(tmp_path, monkeypatch):
 def test_files_that_cannot_be_opened(tmp_path):
     assert image_file.examine(tmp_path / "nowhere.jpg").problem == "is not there"
     assert image_file.examine(tmp_path).problem == "cannot be read: Is a directory"
+
+
+def in_time(function, *arguments):
+    """What a function returns; an error if it waits for something that never comes."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*arguments)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert results, f"{function.__name__}{arguments} hangs or fails"
+    return results[0]
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    # A socket's path must be short.
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
+        server.bind(path.name)
+
+
+def make_sparse(path, size=3 << 30):
+    with open(path, "wb") as file:
+        file.truncate(size)
+
+
+def make_large_image_file(path):
+    """A header that is good, and more bytes than any photograph has."""
+    Image.new("RGB", (5, 5)).save(path, "BMP")
+    os.truncate(path, 3 << 30)
+
+
+NO_FILE = "cannot be read: it is a pipe, a socket or a device, and no file"
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (make_pipe, NO_FILE),
+        (make_socket, NO_FILE),
+        (lambda path: path.symlink_to("/dev/zero"), NO_FILE),
+        (lambda path: path.symlink_to("/dev/tty"), NO_FILE),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("gone"), "is not there"),
+        (make_sparse, "is too large: 3.2 GB, and at most 1.1 are read"),
+        (make_large_image_file, "is too large: 3.2 GB, and at most 1.1 are read"),
+        (lambda path: make_sparse(path, 900 << 20), "is no image file: cannot identify"),
+    ],
+)
+def test_what_is_no_photograph_is_not_waited_for_and_not_read_whole(tmp_path, make, problem):
+    path = tmp_path / "x.jpg"
+    make(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert in_time(image_file.examine, path).problem.startswith(problem)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200_000, "kilobytes"
+
+
+def test_a_pipe_is_not_read_where_nothing_was_examined(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    for read in (image_file.read, image_file.thumbnail):
+        with pytest.raises(OSError, match="it is a pipe"):
+            read(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError("no words")])
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch, error):
+    Image.new("RGB", (5, 5)).save(tmp_path / "x.png")
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(image_file.os, "open", refuse)
+    problem = image_file.examine(tmp_path / "x.png").problem
+    assert problem == f"cannot be read: {error.strerror or error}"
+
+
+def mutants(count=250):
+    """JPEG files with one byte changed, some of them near the end, where Pillow sees little."""
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
+    noise.resize((24, 24), Image.BICUBIC).save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    pixels = whole.index(b"\xff\xda")
+    yield whole
+    yield whole[:-2]
+    yield whole[:-1]
+    yield whole[:-2] + b"\0\xd9"
+    for i in range(count):
+        first = pixels if i % 2 else 2
+        place, value = rng.integers(first, len(whole)), (0xFF, 0x87, 0, rng.integers(256))[i % 4]
+        yield whole[:place] + bytes([int(value)]) + whole[place + 1 :]
+
+
+def test_whatever_the_check_lets_through_is_decoded(tmp_path):
+    paths, slow, refused = [], [], 0
+    for i, content in enumerate(mutants()):
+        path = tmp_path / f"{i}.jpg"
+        path.write_bytes(content)
+        examined = image_file.examine(path)
+        if examined.problem:
+            refused += 1
+            continue
+        paths.append(str(path))
+        slow.append(examined.slow)
+    assert refused > 30
+    stream = tf.data.Dataset.from_tensor_slices((paths, slow)).map(views.decode)
+    assert sum(1 for _ in stream) == len(paths) > 100
+    # Also where nobody knows which of them TensorFlow refuses; and there are some, so that this
+    # can fail.
+    stream = tf.data.Dataset.from_tensor_slices(paths).map(views.decode)
+    assert sum(1 for _ in stream) == len(paths)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        for _ in tf.data.Dataset.from_tensor_slices(paths).map(views._decode_quickly):
+            pass
+
+
+@pytest.mark.parametrize("code", [0x01, 0xE0, 0xFE])
+def test_a_jpeg_that_is_damaged_in_the_middle_is_found(tmp_path, code):
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    content = bytearray(buffer.getvalue())
+    content[-300:-298] = bytes([0xFF, code])
+    (tmp_path / "x.jpg").write_bytes(content)
+    with Image.open(tmp_path / "x.jpg") as image:
+        image.load()  # Pillow says nothing, and shows a part of it in grey
+    problem = image_file.examine(tmp_path / "x.jpg").problem
+    assert problem == f"is damaged: marker 0x{code:02X} in the middle of its pixels"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_a_whole_jpeg_takes_the_quick_way(tmp_path, options):
+    thumbnail = Image.Exif()
+    thumbnail[0x010E] = "\xff\xda\xff\xc1 in the head, \xff\xd9"
+    Image.fromarray(scene()).save(tmp_path / "x.jpg", comment=b"\xff\xda\xff\xc1", **options)
+    with open(tmp_path / "x.jpg", "ab") as file:
+        file.write(b"\0 what some cameras add")
+    assert image_file.examine(tmp_path / "x.jpg")[:2] == ("", False)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_an_error_on_the_way_names_the_file(tmp_path, slow):
+    path = str(tmp_path / "gone later.jpg")
+    stream = tf.data.Dataset.from_tensors((path, slow)).map(views.decode)
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        next(iter(stream))
+    message = image_file.find_message(str(raised.value))
+    assert message == (
+        f"Image files must be readable as long as they are used. Received: {path}, which is not "
+        "there"
+    )
+    Image.fromarray(scene()).save(path)
+    assert next(iter(stream)).shape == scene().shape
 
 
 def test_the_digest_is_of_the_content(tmp_path):

@@ -30,8 +30,11 @@ def read(folder):
     folder = _checked(folder)
     paths, labels, names, problems, others = [], [], [], [], []
     for entry in _listed(folder):
-        if not entry.is_dir():
-            if entry.suffix.lower() in SUFFIXES:
+        # `os.path`: a folder that may not be looked into is none, and no error here.
+        if not os.path.isdir(entry):
+            if entry.is_symlink() and not os.path.exists(entry) and not entry.suffix:
+                problems.append(Problem(str(entry), "is a link that leads nowhere"))
+            elif entry.suffix.lower() in SUFFIXES:
                 others.append(entry)  # an image of no class
             continue
         try:
@@ -40,8 +43,8 @@ def read(folder):
             problems.append(Problem(str(entry), f"cannot be read: {error.strerror}"))
             continue
         # A link to nowhere is among them, and found to be missing when files are looked into.
-        images = [f for f in files if f.suffix.lower() in SUFFIXES and not f.is_dir()]
-        others += set(files).difference(images)
+        images = [f for f in files if f.suffix.lower() in SUFFIXES and not os.path.isdir(f)]
+        others += sorted(set(files).difference(images))
         if not images:
             problems.append(Problem(str(entry), "holds no images"))
             continue

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from mdl_tf.datasets.content import check_features, check_images
 from mdl_tf.datasets.own.labelling import as_text, check_named, collection, find_file, numbered
 
 CONTENTS = ("images", "features", "embeddings")
@@ -43,7 +44,9 @@ def read(path):
             f"embeddings. Received: data_dir={path}, with {', '.join(arrays) or 'no arrays'}"
         )
     content = arrays[contents[0]]
-    content = _images(content) if contents == ["images"] else _features(content, contents[0])
+    content = (
+        check_images(content) if contents == ["images"] else check_features(content, contents[0])
+    )
     labels = as_text(arrays["labels"], "labels")
     splits = as_text(arrays["split"], "split") if "split" in arrays else None
     for name, values in (("labels", labels), ("split", splits)):
@@ -78,31 +81,3 @@ def _arrays(path):
     if others:
         warnings.warn(f"Not used of {path}: arrays {', '.join(others)}", stacklevel=3)
     return arrays
-
-
-def _images(images):
-    if images.ndim == 4 and images.shape[3] == 1:
-        images = images[..., 0]
-    right_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if images.dtype != np.uint8 or not right_shape or not images.size:
-        raise ValueError(
-            "`images` must be (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, pixels 0 to 255. "
-            f"Received: shape {images.shape}, {images.dtype}"
-        )
-    return images
-
-
-def _features(features, name):
-    if features.ndim != 2 or features.dtype.kind != "f" or not features.size:
-        raise ValueError(
-            f"`{name}` must be (N, F) floats. Received: shape {features.shape}, {features.dtype}"
-        )
-    with np.errstate(over="ignore"):  # seen just below
-        features = features.astype(np.float32)
-    wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(wrong):
-        raise ValueError(
-            f"`{name}` must be finite in float32. "
-            f"Received: NaN or infinity in {len(wrong):,} rows, such as {wrong[:5].tolist()}"
-        )
-    return features

@@ -385,10 +385,10 @@ def test_an_npz_holds_labels_and_one_kind_of_content(npz_of, arrays, there):
     ],
 )
 def test_images_of_another_kind(npz_of, images):
-    assert message_of(npz_file.read, npz_of(images=images, labels=[1, 2, 1, 2])) == (
-        "`images` must be (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, pixels 0 to 255. "
-        f"Received: shape {images.shape}, {images.dtype}"
-    )
+    message = message_of(npz_file.read, npz_of(images=images, labels=[1, 2, 1, 2]))
+    rule = "`images` must be (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8, pixels 0 to 255"
+    assert message.startswith(rule)
+    assert f"Received: shape {images.shape}, {images.dtype}" in message
 
 
 @pytest.mark.parametrize("features", [FEATURES[0], FEATURES.astype(int), FEATURES[:0]])
