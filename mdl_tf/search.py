@@ -18,7 +18,7 @@ from mdl_tf import batches, datasets
 from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.own import folder as image_folder
-from mdl_tf.embedding import embed, load_model, units
+from mdl_tf.embedding import embed, load_model, outputs, units
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.metrics import retrieval
@@ -81,6 +81,7 @@ class Vectors:
             ValueError: if the name does not end in `.npz` or cannot be written.
         """
         path = Path(path).expanduser()
+        chosen = {"output": self.output, "input_range": self.input_range}
         if path.suffix != ".npz":
             raise ValueError(f"`path` must end in .npz. Received: path={path}")
         try:
@@ -92,8 +93,7 @@ class Vectors:
                     labels=np.array([str(Path(name).parent) for name in self.names]),
                     folder=np.array(self.folder),
                     model=np.array(self.model),
-                    output=np.array(self.output or ""),
-                    input_range=np.array(self.input_range or ""),
+                    **{name: np.array(value) for name, value in chosen.items() if value},
                 )
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
@@ -130,8 +130,8 @@ def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="erro
         folder: of images; subfolders need not be classes.
         output: name of the output that is the embedding, of a `.keras` file of a network with
             several. Defaults to `None`: it has one.
-        input_range: what a network of your own takes: `"0..255"`, `"0..1"` or `"-1..1"`. Defaults to
-            `None`: 0..255, and a warning if the network seems to expect something else.
+        input_range: what a network of your own takes: `"0..255"`, `"0..1"` or `"-1..1"`. Defaults
+            to `None`: 0..255, and a warning if the network seems to expect something else.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
             `"error"`.
         progress: a function of (images done, images), called while files are looked into, and
@@ -150,7 +150,8 @@ def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="erro
     collection = image_folder.read_any(folder)
     collection = datasets.check(collection, on_corrupt, progress, singles=True)
     images = collection.images
-    _doubt(model, augment, images, output, input_range)
+    if not Path(run).expanduser().is_dir():
+        _doubt(model, images, output, input_range)
     embeddings = _embedded(model, augment, images, progress, output, input_range)
     root = Path(folder).absolute()
     names = tuple(Path(path).absolute().relative_to(root).as_posix() for path in images.paths)
@@ -253,8 +254,8 @@ def _opened(run, output=None, input_range=None):
         path, augment = opened.model, opened.config.augment
         if input_range not in (None, "0..255"):
             raise ConfigError(
-                "`input_range` is for a .keras file of your own; the network of a run takes 0..255. "
-                f"Received: input_range={input_range!r} with {run}"
+                "`input_range` is for a .keras file of your own; the network of a run takes "
+                f"0..255. Received: input_range={input_range!r} with {run}"
             )
     if not path.is_file():
         raise ConfigError(
@@ -267,6 +268,7 @@ def _opened(run, output=None, input_range=None):
             f"The run must be of a network that takes images. Received: {run}, which takes "
             f"features, {model.input_shape[1]} numbers"
         )
+    outputs.check_output(model, output)
     # The same network sees another part of the image after another augmentation.
     choices = [str(choice) for choice in (output, input_range) if choice is not None]
     return model, augment, image_file.digest(" ".join([content, str(augment), *choices]).encode())
@@ -278,8 +280,8 @@ def _loaded(path, changed):
     return load_model(path, compile=False), image_file.digest(path.read_bytes())
 
 
-def _doubt(model, augment, images, output, input_range):
-    """Warn of a network that ends in classes, or was trained on other pixels than it is given."""
+def _doubt(model, images, output, input_range):
+    """Warn of a file whose network ends in classes, or was trained on pixels in other units."""
     classifier = units.find_classifier(model) if output is None else None
     if classifier:
         warnings.warn(
@@ -287,9 +289,9 @@ def _doubt(model, augment, images, output, input_range):
             "keras.Model(model.inputs, model.layers[-2].output).save('embedder.keras')",
             stacklevel=3,
         )
-    if input_range is None:
+    if input_range is None and None not in model.input_shape[1:3]:
         sample = images.take(np.arange(min(_SAMPLE, len(images))))
-        pixels, _ = next(iter(batches.ordered(sample, _SAMPLE, model.input_shape[1:3], augment)))
+        pixels, _ = next(iter(batches.ordered(sample, _SAMPLE, model.input_shape[1:3])))
         doubt = units.doubt_units(model, np.asarray(pixels))
         if doubt:
             warnings.warn(

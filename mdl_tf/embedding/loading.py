@@ -32,8 +32,9 @@ def load_model(path, *, compile=True):
         A `keras.Model`.
 
     Raises:
-        ValueError: if there is no such file, it is HDF5 (`.h5`), or it holds a class that Keras does not know, also
-            after the module of the backbone was imported, or that module cannot be.
+        ValueError: if there is no such file, it is HDF5 (`.h5`), or it holds a class that Keras
+            does not know, also after the module of the backbone was imported, or that module cannot
+            be.
     """
     path = Path(path)
     if path.is_dir():

@@ -87,6 +87,21 @@ def take_output(model, predicted, output=None):
     return taken
 
 
+def check_output(model, output=None):
+    """Refuse what `take_output` would, before anything is embedded; if the model tells its outputs.
+
+    Args:
+        model: the `keras.Model`.
+        output: as for `take_output`. Defaults to `None`.
+
+    Raises:
+        ValueError: as `take_output`.
+    """
+    # A subclassed model does not.
+    if getattr(model, "outputs", None):
+        take_output(model, model.output, output)
+
+
 def name_outputs(model, predicted):
     """Outputs by name.
 

@@ -71,11 +71,13 @@ def doubt_units(model, pixels):
             name: _measure_misfit(norm, probe.predict_on_batch(scale_pixels(pixels, name)))
             for name in RANGES
         }
-        best = min(misfits, key=misfits.get)
-        if misfits["0..255"] > _FAR and misfits[best] < _NEAR:
+        # Of pale and of vivid images both small ranges may fit.
+        fitting = [name for name in sorted(misfits, key=misfits.get) if misfits[name] < _NEAR]
+        if misfits["0..255"] > _FAR and fitting:
             return (
-                f"is given pixels in 0..255 and was trained on {best}, as it seems: the inputs of "
-                f"its layer {norm.name!r} are far from the mean and variance of the training"
+                f"is given pixels in 0..255 and was trained on {' or '.join(fitting)}, as it "
+                f"seems: the inputs of its layer {norm.name!r} are far from the mean and variance "
+                "of the training"
             )
         return None
     return None if _scales(model) else "takes pixels in 0..255 as they are and scales nothing"

@@ -261,6 +261,25 @@ def test_a_network_that_gives_no_embeddings_is_refused_before_the_first_step(net
     assert message in str(raised.value)
 
 
+def test_a_checkpoint_that_could_not_be_loaded_is_refused_before_the_first_step(tmp_path):
+    whole = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.h5"))
+    with pytest.raises(ValueError, match="must write a .keras file"):
+        fit([RetrievalMetrics(stream()), whole, NoStep()])
+    path = tmp_path / "best.weights.h5"
+    weights = keras.callbacks.ModelCheckpoint(str(path), save_weights_only=True)
+    fit([RetrievalMetrics(stream()), weights], epochs=1)
+    assert path.is_file()
+
+
+def test_a_network_that_ends_in_classes_is_told_of():
+    network = keras.Sequential(
+        [keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(4, "softmax")]
+    )
+    network.compile("sgd", MarginDiscriminateLoss())
+    with pytest.warns(UserWarning, match="ends in the probabilities of classes"):
+        network.fit(IMAGES, LABELS, verbose=0, callbacks=[RetrievalMetrics(stream())])
+
+
 def test_a_named_output_is_measured():
     network = two_outputs()
     callback = RetrievalMetrics(stream(), output="embedding")
