@@ -50,6 +50,14 @@ class LearningRateFactors:
         super().__init__(*args, **options)
         self.learning_rate_factors = {str(k): float(v) for k, v in factors.items()}
         self._factor_of_variable = []
+        self._is_restored = False
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        optimizer = super().from_config(config, custom_objects)
+        # A layer that was frozen since has a factor and nothing that learns: the model must load.
+        optimizer._is_restored = True
+        return optimizer
 
     def build(self, variables):
         self._factor_of_variable = self._factors(variables)
@@ -68,7 +76,7 @@ class LearningRateFactors:
                     f"Received: {', '.join(names)} for {variable.path}"
                 )
         unused = set(self.learning_rate_factors) - {names[0] for names in fits if names}
-        if unused:
+        if unused and not self._is_restored:
             # The last ones first: heads and proxies, not the hundred layers of a backbone.
             parts = [part for variable in variables for part in variable.path.split("/")]
             known = list(dict.fromkeys(reversed(parts)))

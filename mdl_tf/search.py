@@ -8,16 +8,17 @@
 
 import dataclasses
 import functools
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mdl_tf import batches, datasets
-from mdl_tf.checks import check_integer
+from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.own import folder as image_folder
-from mdl_tf.embedding import embed, load_model
+from mdl_tf.embedding import embed, load_model, outputs, units
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.metrics import prepare
@@ -27,6 +28,7 @@ from mdl_tf.words import clean
 
 BATCH = 64
 SHOWN = 20  # rows and columns of a picture
+_SAMPLE = 16  # images by which the units of a network are judged
 _LONGEST = 26  # letters of a name in it
 
 
@@ -50,6 +52,8 @@ class Vectors:
         folder: where the images were, an absolute path.
         model: what stands for the model that made them; another one's cannot be compared.
         left_out: `Problem`s, files that could not be used. Defaults to none.
+        output: name of the model's output that they are, or `None` if it has one.
+        input_range: units of the pixels that it was given, or `None` for 0..255.
     """
 
     embeddings: np.ndarray
@@ -57,6 +61,8 @@ class Vectors:
     folder: str
     model: str
     left_out: tuple = ()
+    output: str | None = None
+    input_range: str | None = None
 
     def __len__(self):
         return len(self.names)
@@ -80,6 +86,7 @@ class Vectors:
             ValueError: if the name does not end in `.npz` or cannot be written.
         """
         path = Path(path).expanduser()
+        chosen = {"output": self.output, "input_range": self.input_range}
         if path.suffix != ".npz":
             raise ValueError(f"`path` must end in .npz. Received: path={path}")
         try:
@@ -91,6 +98,7 @@ class Vectors:
                     labels=np.array([str(Path(name).parent) for name in self.names]),
                     folder=np.array(self.folder),
                     model=np.array(self.model),
+                    **{name: np.array(value) for name, value in chosen.items() if value},
                 )
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
@@ -109,6 +117,9 @@ class Vectors:
                     tuple(stored["names"].tolist()),
                     str(stored["folder"]),
                     str(stored["model"]),
+                    # Those of 0.1.0 have neither.
+                    output=str(stored.get("output", "")) or None,
+                    input_range=str(stored.get("input_range", "")) or None,
                 )
         except Exception as error:  # numpy and zipfile raise many kinds for what is no such file
             raise ValueError(
@@ -116,12 +127,16 @@ class Vectors:
             ) from error
 
 
-def embed_images(run, folder, *, on_corrupt="error", progress=None):
+def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="error", progress=None):
     """The embeddings of all images below a folder, at any depth, in the order of their paths.
 
     Args:
         run: a run folder, or a `.keras` file of an embedder.
         folder: of images; subfolders need not be classes.
+        output: name of the output that is the embedding, of a `.keras` file of a network with
+            several. Defaults to `None`: it has one.
+        input_range: what a network of your own takes: `"0..255"`, `"0..1"` or `"-1..1"`. Defaults
+            to `None`: 0..255, and a warning if the network seems to expect something else.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
             `"error"`.
         progress: a function of (images done, images), called while files are looked into, and
@@ -132,17 +147,20 @@ def embed_images(run, folder, *, on_corrupt="error", progress=None):
 
     Raises:
         CorruptImagesError: a ValueError that lists the files that cannot be used.
-        ValueError: if the run has no model of images, or the folder no images.
+        ValueError: if the run has no model of images, or the folder no images, or `output` or
+            `input_range` is none that there is.
     """
-    model, augment, digest = _opened(run)
+    model, augment, digest = _opened(run, output, input_range)
     folder = Path(folder).expanduser()
     collection = image_folder.read_any(folder)
     collection = datasets.check(collection, on_corrupt, progress, singles=True)
     images = collection.images
-    embeddings = _embedded(model, augment, images, progress)
+    if not Path(run).expanduser().is_dir():
+        _doubt(model, images, output, input_range)
+    embeddings = _embedded(model, augment, images, progress, output, input_range)
     root = Path(folder).absolute()
     names = tuple(Path(path).absolute().relative_to(root).as_posix() for path in images.paths)
-    return Vectors(embeddings, names, str(root), digest, collection.problems)
+    return Vectors(embeddings, names, str(root), digest, collection.problems, output, input_range)
 
 
 def nearest(run, vectors, queries, k=10):
@@ -163,7 +181,8 @@ def nearest(run, vectors, queries, k=10):
     if not isinstance(vectors, Vectors):
         vectors = Vectors.load(vectors)
     k = check_integer("k", k, least=1, most=len(vectors))
-    model, augment, digest = _opened(run)
+    chosen = vectors.output, vectors.input_range
+    model, augment, digest = _opened(run, *chosen)
     if vectors.model != digest:
         raise ValueError(
             "The vectors must come from the same model as the queries' embeddings: embed the "
@@ -171,7 +190,7 @@ def nearest(run, vectors, queries, k=10):
             "by the same trained with another `augment`, which a .keras file does not tell"
         )
     images = _queries(queries)
-    embeddings = _embedded(model, augment, images)
+    embeddings = _embedded(model, augment, images, None, *chosen)
     indices, distances = vectors.prepared.neighbors(embeddings, k)
     return [
         [Hit(vectors.names[i], float(d), vectors.path(i)) for i, d in zip(row, far, strict=True)]
@@ -225,8 +244,10 @@ def _thumbnail(path):
         return thumbnails.missing(160)
 
 
-def _opened(run):
-    """The model of a run or file, the augmentation it was trained with, and a digest of it."""
+def _opened(run, output=None, input_range=None):
+    """The model of a run or file, the augmentation it was trained with, and a digest of it all."""
+    if input_range is not None:
+        check_choice("input_range", input_range, units.RANGES)
     if not isinstance(run, str | Path):
         raise ValueError(
             "`run` must be the path of a run folder or a .keras file. "
@@ -236,6 +257,11 @@ def _opened(run):
     if path.is_dir():
         opened = Run.open(path)
         path, augment = opened.model, opened.config.augment
+        if input_range not in (None, "0..255"):
+            raise ConfigError(
+                "`input_range` is for a .keras file of your own; the network of a run takes "
+                f"0..255. Received: input_range={input_range!r} with {run}"
+            )
     if not path.is_file():
         raise ConfigError(
             "The run must be a run folder with a model.keras, or a .keras file. "
@@ -247,8 +273,10 @@ def _opened(run):
             f"The run must be of a network that takes images. Received: {run}, which takes "
             f"features, {model.input_shape[1]} numbers"
         )
+    outputs.check_output(model, output)
     # The same network sees another part of the image after another augmentation.
-    return model, augment, image_file.digest(f"{content} {augment}".encode())
+    choices = [str(choice) for choice in (output, input_range) if choice is not None]
+    return model, augment, image_file.digest(" ".join([content, str(augment), *choices]).encode())
 
 
 @functools.lru_cache(maxsize=2)
@@ -257,7 +285,31 @@ def _loaded(path, changed):
     return load_model(path, compile=False), image_file.digest(path.read_bytes())
 
 
-def _embedded(model, augment, images, progress=None):
+def _doubt(model, images, output, input_range):
+    """Warn of a file whose network ends in classes, or was trained on pixels in other units."""
+    classifier = units.find_classifier(model) if output is None else None
+    if classifier:
+        warnings.warn(
+            f"The network ends in {classifier}, which are no embeddings: save the part before it, "
+            "keras.Model(model.inputs, model.layers[-2].output).save('embedder.keras')",
+            stacklevel=3,
+        )
+    if input_range is None and None not in model.input_shape[1:3]:
+        sample = images.take(np.arange(min(_SAMPLE, len(images))))
+        pixels, _ = next(iter(batches.ordered(sample, _SAMPLE, model.input_shape[1:3])))
+        doubt = units.doubt_units(model, np.asarray(pixels))
+        if doubt:
+            warnings.warn(
+                f"The network {doubt}. If it was trained on other pixels, say so: "
+                "input_range='0..1' or '-1..1' (--input-range); with '0..255' this is not said.",
+                stacklevel=3,
+            )
+
+
+def _embedded(model, augment, images, progress=None, output=None, input_range=None):
     stream = batches.ordered(images, BATCH, model.input_shape[1:3], augment)
+    if input_range is not None:
+        stream = stream.map(lambda x, y: (units.scale_pixels(x, input_range), y))
     count = len(images)
-    return embed(model, stream, progress=progress and (lambda done, _: progress(done, count)))[0]
+    report = progress and (lambda done, _: progress(done, count))
+    return embed(model, stream, output=output, progress=report)[0]

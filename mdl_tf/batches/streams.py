@@ -88,7 +88,11 @@ def balanced(
     stream = tf.data.Dataset.counter(start=start_step)
     stream = stream.flat_map(indices)
     stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _batched(stream, size, drop_remainder=True)
+    stream = _batched(stream, size, drop_remainder=True)
+    # tf.data does not see it; whoever reads a set to its end must.
+    stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    stream.is_balanced = True  # nobody has to look whether its anchors count
+    return stream
 
 
 def ordered(

@@ -1,16 +1,23 @@
 """Retrieval metrics for `fit`, and the order in which callbacks see each other's keys."""
 
+import warnings
+from pathlib import Path
+
 import keras
 import numpy as np
 
 from mdl_tf.callbacks import summaries
+from mdl_tf.callbacks.fitting import find_fit, sample_labels
 from mdl_tf.checks import check_integer
 from mdl_tf.embedding import embed
+from mdl_tf.embedding.outputs import embed_batch
+from mdl_tf.embedding.reading import check_finite, is_used_up_by_reading, read_batches
+from mdl_tf.embedding.units import find_classifier
 from mdl_tf.metrics import scores, table
 from mdl_tf.metrics.formulas import Distances
 from mdl_tf.metrics.retrieval import sample_distances
 
-MONITOR = "val_recall_at_1"
+MONITOR = "recall_at_1"
 
 
 class RetrievalMetrics(keras.callbacks.Callback):
@@ -26,10 +33,16 @@ class RetrievalMetrics(keras.callbacks.Callback):
     Put it before the callbacks that read its keys (`standard_callbacks` does), and give those
     `mode="max"`, or `"min"` where less is better: Keras cannot guess it.
 
+    Before the first step of a `fit` it looks at the validation set: what cannot be measured is
+    refused then, and not after an epoch. There it also looks whether the anchors of the training
+    data count, if XLA keeps the loss from looking. Embeddings that are NaN or infinite find
+    nothing: `fit` goes on, with one warning and the worst value of every metric.
+
     Args:
-        validation: batches of (images, labels) that can be iterated again, such as
-            `batches.ordered(validation)`, or a pair of arrays `(N, H, W, 3)` and `(N,)`. At least
-            one class needs two images.
+        validation: batches of (images, labels), perhaps with weights, that can be iterated again,
+            such as `batches.ordered(validation)` or a list of batches; or a pair of arrays
+            `(N, H, W, 3)` and `(N,)`. Labels are integers, strings or one-hot, and at least one
+            class needs two images. Defaults to `None`, the `validation_data` of `fit`.
         ks: the K of Recall@K. Defaults to `(1, 2, 4, 8)`.
         every: epochs from one evaluation to the next; the first epoch is always evaluated.
             Defaults to `1`.
@@ -39,6 +52,11 @@ class RetrievalMetrics(keras.callbacks.Callback):
         log_dir: folder of TensorBoard logs, for histograms of positive and negative distances in
             its `validation` run. Defaults to `None`, no histograms.
         seed: of k-means and of the sample of pairs. Defaults to `0`.
+        output: name of the output that is the embedding, of a model with several. Defaults to
+            `None`: it has one.
+        prefix: what the keys begin with. A second `RetrievalMetrics` in one `fit` needs another;
+            TensorBoard puts those that begin with `val_` into its run `validation`. Defaults to
+            `"val_"`.
 
     Attributes:
         distances: a sample of the positive and negative distances of the last evaluation, two
@@ -48,8 +66,9 @@ class RetrievalMetrics(keras.callbacks.Callback):
         labels: of the same images, `(N,)`.
 
     Raises:
-        ValueError: if an argument is not one of the above or an endless stream, or (in the first
-            epoch) if there are no labels or no class has two images.
+        ValueError: if an argument is not one of the above, or an endless stream or generator; or,
+            before the first step, if there are no labels, no class has two images, the model gives
+            no embeddings `(B, D)` or several, or another `RetrievalMetrics` has the same keys.
 
     Example:
 
@@ -59,7 +78,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
 
     def __init__(
         self,
-        validation,
+        validation=None,
         ks=(1, 2, 4, 8),
         every=1,
         clustering_every=0,
@@ -67,22 +86,16 @@ class RetrievalMetrics(keras.callbacks.Callback):
         margin=0.0,
         log_dir=None,
         seed=0,
+        output=None,
+        prefix="val_",
     ):
         super().__init__()
-        if isinstance(validation, list):
-            validation = tuple(validation)
-        elif not isinstance(validation, tuple) and not hasattr(validation, "__iter__"):
-            raise ValueError(
-                "`validation` must be batches of (images, labels), such as "
-                "`batches.ordered(validation)`, or a pair of arrays. "
-                f"Received: validation={type(validation).__name__}"
-            )
-        if getattr(validation, "cardinality", lambda: 0)() == -1:
-            raise ValueError(
-                "`validation` must come to an end: `batches.ordered`, not `batches.balanced`. "
-                "Received: an endless stream"
-            )
+        if validation is not None:
+            _check_readable(validation)
+        if not isinstance(prefix, str):
+            raise ValueError(f"`prefix` must be a string. Received: prefix={prefix!r}")
         self.validation = validation
+        self.output, self.prefix = output, prefix
         self.ks = tuple(scores.check_settings(ks, margin))
         self.every = check_integer("every", every, least=1)
         self.clustering_every = check_integer("clustering_every", clustering_every, least=0)
@@ -93,8 +106,75 @@ class RetrievalMetrics(keras.callbacks.Callback):
         self.distances = self.embeddings = self.labels = None
         self.last = {}
         self._writer = None
+        self._from_fit = None  # `validation_data`
+        self._has_warned = False
+
+    def on_train_begin(self, logs=None):
+        arguments = find_fit(self.model)
+        callbacks = getattr(arguments.get("callbacks"), "callbacks", ())
+        self._check_keys([c for c in callbacks if isinstance(c, RetrievalMetrics)])
+        _check_checkpoints(callbacks)
+        if self.validation is None:
+            self._from_fit = arguments.get("validation_data")
+            if self._from_fit is None:
+                raise ValueError(
+                    "`validation` must be given, as RetrievalMetrics(batches.ordered(validation)), "
+                    "or `fit` must have `validation_data`. Received: neither"
+                )
+            _check_readable(self._from_fit)
+        self._look_at_validation()
+        # Elsewhere the loss looks at its batches itself.
+        if self.model.jit_compile and hasattr(self.model.loss, "warn_of_batches"):
+            self.model.loss.warn_of_batches(sample_labels(arguments))
+
+    def _check_keys(self, callbacks):
+        for other in callbacks:
+            same = sorted(set(self.keys) & set(other.keys))
+            if other is not self and same:
+                raise ValueError(
+                    "Each `RetrievalMetrics` of a `fit` must write keys of its own: give one a "
+                    f"prefix, such as RetrievalMetrics(..., prefix='val_other_'). Received: two "
+                    f"that write {same[0]}"
+                )
+
+    def _look_at_validation(self):
+        """Embed the first batch, and read on until a class has two images."""
+        seen, images = set(), 0
+        for pixels, labels in read_batches(self._source, "validation"):
+            if labels is None:
+                raise ValueError(_without_labels(pixels))
+            if not images:
+                embed_batch(self.model, pixels, self.output)
+                self._warn_of_classifier()
+            images += len(labels)
+            before = len(seen)
+            seen.update(labels.tolist())
+            if len(seen) < before + len(labels):
+                return
+        raise ValueError(
+            "`validation` must have a class with two images, or nothing can be found. Received: "
+            + (f"{images:,} images, all alone in their class" if images else "no images")
+        )
+
+    def _warn_of_classifier(self):
+        classifier = find_classifier(self.model) if self.output is None else None
+        if classifier:
+            warnings.warn(
+                f"The model {self.model.name!r} ends in {classifier}, which are no embeddings: "
+                "take the layer before, such as include_top=False with keras.applications.",
+                stacklevel=2,
+            )
+
+    @property
+    def _source(self):
+        return self._from_fit if self.validation is None else self.validation
 
     def on_epoch_end(self, epoch, logs=None):
+        if logs and self.keys[0] in logs:
+            raise ValueError(
+                "The keys of a `RetrievalMetrics` must be its own: give it another `prefix`. "
+                f"Received: {self.keys[0]} is in the logs already"
+            )
         due = epoch % self.every == 0
         clustering_due = self.clustering_every and epoch % self.clustering_every == 0
         # After a resume the first epoch may be any.
@@ -112,12 +192,14 @@ class RetrievalMetrics(keras.callbacks.Callback):
         Returns:
             A dict of what the end of an epoch writes into `logs`.
         """
+        if self.validation is None:
+            raise ValueError("`validation` must be given for `measure`. Received: None")
         return self._report(*self._embed(model), bool(self.clustering_every))
 
     @property
     def keys(self):
         """The keys that this callback writes into `logs`."""
-        return [f"val_{metric.key}" for metric in self._watched()]
+        return [f"{self.prefix}{metric.key}" for metric in self._watched()]
 
     def _watched(self):
         """The metrics that are written, a list of `table.Metric`."""
@@ -128,24 +210,46 @@ class RetrievalMetrics(keras.callbacks.Callback):
         ]
 
     def _clusters_missing(self):
-        names = [f"val_{metric.key}" for metric in self._watched() if metric.source == "clusters"]
+        names = [
+            f"{self.prefix}{metric.key}"
+            for metric in self._watched()
+            if metric.source == "clusters"
+        ]
         return bool(names) and not any(name in self.last for name in names)
 
     def _evaluate(self, epoch, clustering):
-        report = self._report(*self._embed(self.model), bool(clustering))
+        embeddings, labels = self._embed(self.model)
+        wrong = np.count_nonzero(~np.isfinite(embeddings).all(axis=1))
+        if wrong:
+            return self._report_nothing(wrong, len(labels))
+        report = self._report(embeddings, labels, bool(clustering))
         self._write_histograms(epoch)
         return report
 
     def _embed(self, model):
-        if isinstance(self.validation, tuple):
-            embeddings, _ = embed(model, self.validation[0])
-            return embeddings, np.reshape(self.validation[1], -1)
-        embeddings, labels = embed(model, self.validation)
+        embeddings, labels = embed(model, self._source, output=self.output)
         if labels is None:
-            raise ValueError(
-                "`validation` must be batches of (images, labels). Received: images without labels"
-            )
+            raise ValueError(_without_labels(None))
+        if labels.dtype.kind == "U":
+            labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
         return embeddings, labels
+
+    def _report_nothing(self, wrong, images):
+        """The worst values: a comparison with NaN finds nothing. Raised, it would lose `fit`."""
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{wrong:,} of {images:,} validation embeddings are NaN or infinite: the training "
+                "has diverged. Their metrics are the worst there are. Lower the learning rate; "
+                "keras.callbacks.TerminateOnNaN() ends such a training.",
+                stacklevel=2,
+            )
+        values = {}
+        for metric in self._watched():
+            key = f"{self.prefix}{metric.key}"
+            worst = {True: 0.0, False: 1.0}.get(metric.larger_is_better)
+            values[key] = self.last.get(key, 0.0) if worst is None else worst
+        return values
 
     def _report(self, embeddings, labels, clustering):
         report = scores.evaluate(
@@ -160,7 +264,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         self.embeddings, self.labels = embeddings, labels
         report.update(scores.compute({"distances": self.distances}))
         keys = [metric.key for metric in self._watched() if metric.key in report]
-        return {f"val_{key}": float(report[key]) for key in keys}
+        return {f"{self.prefix}{key}": float(report[key]) for key in keys}
 
     def _write_histograms(self, epoch):
         if self.log_dir is None:
@@ -177,8 +281,41 @@ class RetrievalMetrics(keras.callbacks.Callback):
             self._writer = None
 
 
+def _check_checkpoints(callbacks):
+    """Refuse checkpoints that could not be loaded again, before they are all that is left."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.ModelCheckpoint):
+            path = str(callback.filepath)
+            if path.endswith((".h5", ".hdf5")) and not callback.save_weights_only:
+                raise ValueError(
+                    "A `ModelCheckpoint` must write a .keras file: HDF5 cannot be loaded again "
+                    f"with losses of this library. Received: filepath={path}"
+                )
+
+
+def _without_labels(pixels):
+    received = "images without labels"
+    if isinstance(pixels, dict):
+        received = f"dicts with the keys {', '.join(map(str, pixels))}"
+    return (
+        "`validation` must be batches of (images, labels); of dicts make pairs by "
+        f"validation.map(lambda batch: (batch['image'], batch['label'])). Received: {received}"
+    )
+
+
+def _check_readable(validation):
+    """Refuse what cannot be read to its end once for every evaluation."""
+    check_finite(validation, "validation")
+    if is_used_up_by_reading(validation):
+        raise ValueError(
+            "`validation` must be readable once for every evaluation. Received: a "
+            f"{type(validation).__name__}, which can be read once. Pass a list of its batches, "
+            "list(generator), or a tf.data.Dataset"
+        )
+
+
 def standard_callbacks(
-    retrieval_metrics, *, monitor=MONITOR, checkpoint=None, patience=None, log_dir=None
+    retrieval_metrics, *, monitor=None, checkpoint=None, patience=None, log_dir=None
 ):
     """Callbacks in the order in which they see each other's keys.
 
@@ -187,7 +324,7 @@ def standard_callbacks(
     Args:
         retrieval_metrics: a `RetrievalMetrics`.
         monitor: the key that selects the best epoch: its largest value, or its smallest where less
-            is better. Defaults to `"val_recall_at_1"`.
+            is better. Defaults to `None`: `"val_recall_at_1"`, or what it is with its `prefix`.
         checkpoint: path of a `.keras` file for the best model, or `None`. Defaults to `None`.
         patience: epochs without a better value after which training stops, or `None`. Defaults
             to `None`.
@@ -197,19 +334,26 @@ def standard_callbacks(
         A list for `fit(callbacks=...)`.
 
     Raises:
-        ValueError: if `retrieval_metrics` is not a `RetrievalMetrics`, or does not write `monitor`.
+        ValueError: if `retrieval_metrics` is not a `RetrievalMetrics`, or does not write `monitor`,
+            or `checkpoint` does not end in `.keras`.
     """
     if not isinstance(retrieval_metrics, RetrievalMetrics):
         raise ValueError(
             "`retrieval_metrics` must be a `RetrievalMetrics`. "
             f"Received: retrieval_metrics={retrieval_metrics!r}"
         )
+    if checkpoint is not None and Path(checkpoint).suffix != ".keras":
+        raise ValueError(
+            "`checkpoint` must end in .keras; other formats cannot be loaded again. "
+            f"Received: checkpoint={checkpoint}"
+        )
+    monitor = monitor or f"{retrieval_metrics.prefix}{MONITOR}"
     if monitor not in retrieval_metrics.keys:
         raise ValueError(
             f"`monitor` must be a key of `retrieval_metrics`: {', '.join(retrieval_metrics.keys)}. "
             f"Received: monitor={monitor!r}"
         )
-    metric = table.find(monitor.removeprefix("val_"))
+    metric = table.find(monitor.removeprefix(retrieval_metrics.prefix))
     mode = "min" if metric.larger_is_better is False else "max"
     callbacks = [retrieval_metrics]
     if checkpoint is not None:

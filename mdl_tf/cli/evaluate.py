@@ -34,6 +34,9 @@ def add_to(commands):
         default=None,
         help="NMI and F1, by k-means with as many clusters as classes [as in the run]",
     )
+    evaluate.add_argument(
+        "--model-output", metavar="NAME", help="which output, of a model with several"
+    )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -56,6 +59,7 @@ def run(args):
         crop_to_box=args.crop_to_box,
         on_corrupt=args.on_corrupt,
         clustering=args.clustering,
+        output=args.model_output,
         # Standard output holds nothing but the JSON.
         stream=sys.stderr if args.json else None,
     )

@@ -19,6 +19,14 @@ def add_to(commands):
     embed.add_argument(
         *("-o", "--output"), default="vectors.npz", metavar="FILE", help="[vectors.npz]"
     )
+    embed.add_argument(
+        "--model-output", metavar="NAME", help="which output of a .keras file with several"
+    )
+    embed.add_argument(
+        "--input-range",
+        choices=("0..255", "0..1", "-1..1"),
+        help="what a .keras file of your own takes [0..255]",
+    )
     add_on_corrupt(embed)
 
     search = commands.add_parser(
@@ -48,7 +56,12 @@ def run_embed(args):
 
     with ProgressLine(f"Embed {args.folder}") as line:
         vectors = search.embed_images(
-            args.run, args.folder, on_corrupt=args.on_corrupt, progress=line
+            args.run,
+            args.folder,
+            output=args.model_output,
+            input_range=args.input_range,
+            on_corrupt=args.on_corrupt,
+            progress=line,
         )
         line.done(len(vectors), "images")
     for problem in vectors.left_out:

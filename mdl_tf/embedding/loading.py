@@ -11,7 +11,9 @@ from mdl_tf.backbones import fitting, own
 
 _REGISTERING = (
     "mdl_tf.embedding.batch_norm",
+    "mdl_tf.losses.anchors",
     "mdl_tf.losses.metric_model",
+    "mdl_tf.losses.weighted_sum",
     "mdl_tf.optimizers",
 )
 
@@ -30,14 +32,20 @@ def load_model(path, *, compile=True):
         A `keras.Model`.
 
     Raises:
-        ValueError: if there is no such file, or it holds a class that Keras does not know, also
-            after the module of the backbone was imported, or that module cannot be.
+        ValueError: if there is no such file, it is HDF5 (`.h5`), or it holds a class that Keras
+            does not know, also after the module of the backbone was imported, or that module cannot
+            be.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "model.keras"
     if not path.is_file():
         raise ValueError(f"`path` must be a `.keras` file that exists. Received: path={path}")
+    if _is_hdf5(path):
+        raise ValueError(
+            "`path` must be a `.keras` file: HDF5 (.h5) keeps neither the losses nor the layers of "
+            f"this library. Save again by model.save('model.keras'). Received: path={path}"
+        )
     _register_classes()
     try:
         return keras.saving.load_model(path, compile=compile)
@@ -54,6 +62,11 @@ def load_model(path, *, compile=True):
         return keras.saving.load_model(path, compile=compile)
     except TypeError as error:
         raise ValueError(unknown) from error
+
+
+def _is_hdf5(path):
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5")
 
 
 def _register_classes():

@@ -5,6 +5,9 @@ import numpy as np
 from keras import layers
 
 from mdl_tf.checks import POOLINGS, check_integer
+from mdl_tf.embedding.outputs import embed_batch
+from mdl_tf.embedding.reading import count_images, read_batches
+from mdl_tf.embedding.units import find_classifier
 
 
 def embedding_model(
@@ -42,7 +45,8 @@ def embedding_model(
         A functional `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
 
     Raises:
-        ValueError: if `backbone`, `pooling` or `embedding_dim` is not one of the above.
+        ValueError: if `backbone`, `pooling` or `embedding_dim` is not one of the above, or the
+            backbone ends in a classifier.
     """
     if pooling not in POOLINGS:
         raise ValueError(
@@ -50,6 +54,14 @@ def embedding_model(
         )
     embedding_dim = check_integer("embedding_dim", embedding_dim, least=1)
     before, after = _ends(backbone)
+    classifier = find_classifier(backbone)
+    if classifier:
+        raise ValueError(
+            "`backbone` must end in maps, tokens or features, without a classifier on top: "
+            "keras.applications networks need include_top=False; of another model take the layer "
+            "before, keras.Model(model.inputs, model.layers[-2].output). Received: a model "
+            f"{backbone.name!r} that ends in {classifier}"
+        )
     inputs = keras.Input(before[1:], name="image")
     x = preprocess(inputs) if preprocess else inputs
     # Also out of a dict or a list of one.
@@ -123,37 +135,40 @@ def _ends(backbone):
     return inputs[0], outputs[0]
 
 
-def embed(model, images, *, progress=None):
+def embed(model, images, *, output=None, progress=None):
     """The embeddings of a whole set, in its order.
 
     Args:
         model: a `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
-        images: batches of (images, labels) or of images, such as `batches.ordered(test)`, or one
-            array `(N, H, W, 3)`; RGB in 0..255.
+        images: batches of (images, labels), perhaps with weights, or of images, such as
+            `batches.ordered(test)`; one array `(N, H, W, 3)`, or a pair of arrays with labels
+            `(N,)`; RGB in 0..255. Labels are integers, strings or one-hot.
+        output: name of the output that is the embedding, of a model with several. Defaults to
+            `None`: it has one.
         progress: a function of (images done, images or `None`), called after each batch. Defaults
             to `None`.
 
     Returns:
-        embeddings `(N, D)` float32, and labels `(N,)` int64 or `None` if there are none.
+        embeddings `(N, D)` float32, and labels `(N,)`, int64 or strings, or `None` if there are
+        none.
 
     Raises:
-        ValueError: if there are no images.
+        ValueError: if there are no images or no end of them, labels are none, or the model gives no
+            embeddings `(B, D)`, or several and `output` names none of them.
     """
-    total = None
-    if hasattr(images, "shape"):
-        total = len(images)
-        images = [images[i : i + 64] for i in range(0, total, 64)]
+    total = len(images) if hasattr(images, "shape") else None
     embeddings, labels, done, size = [], [], 0, 0
-    for batch in images:
-        pixels, batch_labels = batch if isinstance(batch, tuple | list) else (batch, None)
-        pixels = np.asarray(pixels)
-        count = len(pixels)
+    for pixels, batch_labels in read_batches(images):
+        count = count_images(pixels)
         # The last batch is filled up and cut: a new shape would compile the whole network again.
         size = max(size, count)
-        filled = np.resize(pixels, (size, *pixels.shape[1:])) if count < size else pixels
-        embeddings.append(np.asarray(model.predict_on_batch(filled), np.float32)[:count])
+        if count < size:
+            pixels = keras.tree.map_structure(
+                lambda array, size=size: np.resize(array, (size, *array.shape[1:])), pixels
+            )
+        embeddings.append(np.asarray(embed_batch(model, pixels, output), np.float32)[:count])
         if batch_labels is not None:
-            labels.append(np.asarray(batch_labels).reshape(-1))
+            labels.append(batch_labels)
         done += count
         if progress:
             progress(done, total)

@@ -13,6 +13,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from mdl_tf.losses.anchors import warn_of_few_in, watch_batches
+from mdl_tf.losses.calling import find_unused_losses
 from mdl_tf.losses.checks import check_batch, class_indices
 from mdl_tf.losses.pairs import local_ids
 
@@ -98,8 +100,8 @@ class MetricLoss(keras.losses.Loss):
         if reduction not in REDUCTIONS:
             # It would log the mean and train on the sum.
             raise ValueError(
-                f"`reduction` must be one of {REDUCTIONS}; `{self.function.__name__}` gives the "
-                f"losses of the anchors. Received: reduction={reduction!r}"
+                f"`reduction` must be one of {REDUCTIONS}; the function gives the losses of the "
+                f"anchors. Received: reduction={reduction!r}"
             )
         if dtype is None:
             dtype = "float64" if keras.config.floatx() == "float64" else "float32"
@@ -109,7 +111,7 @@ class MetricLoss(keras.losses.Loss):
                 "`dtype` must be 'float32' or 'float64': distances lose their digits in half "
                 f"precision. Received: dtype={dtype!r}"
             )
-        self.check(**self._arguments_among(settings))
+        self.check(**(self._arguments_among(settings) if settings else {}))
         super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
         self.num_classes = None if num_classes is None else int(num_classes)
         self._weights = None
@@ -144,6 +146,20 @@ class MetricLoss(keras.losses.Loss):
     @property
     def has_weights(self):
         return bool(self.weight_specs(1))
+
+    @property
+    def compares_images(self):
+        """Whether it learns from the images of a batch beside each other, so not from others."""
+        return self.positives in ("several", "one")
+
+    def warn_of_batches(self, batches):
+        """Warn if few anchors of some batches count, for a training that cannot see it itself.
+
+        Args:
+            batches: an iterable of labels, integers `(B,)`; the first ones are looked at.
+        """
+        if self.compares_images:
+            warn_of_few_in(batches, type(self).__name__)
 
     def first_weights(self, embeddings, labels, seed=0):
         """Values for the weights to begin with, out of the embeddings before training.
@@ -197,6 +213,14 @@ class MetricLoss(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         labels, _ = check_batch(y_true, y_pred)
+        if find_unused_losses(self):
+            raise ValueError(
+                "`compile` trains the first of several losses of one output alone. Give it their "
+                "sum: loss=mdl_tf.losses.WeightedSum([(TripletLoss(), 1.0), "
+                f"(ArcFaceLoss(98), 0.5)]). Received: loss={list(find_unused_losses(self))}"
+            )
+        if self.compares_images:
+            watch_batches(self, labels)
         if self.num_classes is None:
             labels = local_ids(labels)
         elif tf.executing_eagerly():

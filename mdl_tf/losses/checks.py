@@ -22,8 +22,42 @@ def check_batch(labels, embeddings):
         ValueError: for labels that are one-hot or not integers, wrong or unknown ranks, and lengths
             that statically differ.
     """
-    labels = ops.convert_to_tensor(labels)
+    labels = check_labels(labels)
     embeddings = ops.convert_to_tensor(embeddings)
+    width = _static_shape(embeddings)
+    if width is None or len(width) != 2:
+        raise ValueError(
+            "`embeddings` (`y_pred`) must have shape `(B, D)`. "
+            f"Received: embeddings with shape={_shown(width)}"
+        )
+    embedding_dtype = keras.backend.standardize_dtype(embeddings.dtype)
+    if "float" not in embedding_dtype:
+        raise ValueError(
+            "`embeddings` (`y_pred`) must be floats. "
+            f"Received: embeddings with dtype={embedding_dtype}"
+        )
+    length = labels.shape[0]
+    if None not in (length, width[0]) and length != width[0]:
+        raise ValueError(
+            "`labels` and `embeddings` must have the same length. "
+            f"Received: labels with shape=({length},), embeddings with shape={_shown(width)}"
+        )
+    return labels, ops.cast(embeddings, "float64" if embedding_dtype == "float64" else "float32")
+
+
+def check_labels(labels):
+    """Convert labels to class ids.
+
+    Args:
+        labels: class ids, integers of any width, shape `(B,)` or `(B, 1)`.
+
+    Returns:
+        int64, shape `(B,)`.
+
+    Raises:
+        ValueError: for labels that are one-hot or not integers, and wrong or unknown ranks.
+    """
+    labels = ops.convert_to_tensor(labels)
     shape, dtype = _static_shape(labels), keras.backend.standardize_dtype(labels.dtype)
     if shape is None or not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
         hint = ""
@@ -39,8 +73,10 @@ def check_batch(labels, embeddings):
     # Under a distribution strategy Keras builds a model with the mean of the replicas' labels.
     if "int" not in dtype and not tf.distribute.in_cross_replica_context():
         reason = (
-            "floats merge ids above 2^24. Cast them to int64; or, if they are integers, give "
-            "`compile` the class, such as TripletLoss(), and not the function"
+            "floats merge ids above 2^24. Cast them to int64; or, if they are integers, Keras made "
+            "them floats for a function or lambda in `compile`: give it the object, such as "
+            "TripletLoss(), and for a sum of losses WeightedSum([(TripletLoss(), 1.0), "
+            "(ContrastiveLoss(), 0.5)])"
         )
         if "str" in dtype:
             reason = "number names by `np.unique(names, return_inverse=True)[1]`"
@@ -48,26 +84,7 @@ def check_batch(labels, embeddings):
             f"`labels` (`y_true`) must be integer class ids; {reason}. "
             f"Received: labels with dtype={dtype}"
         )
-    width = _static_shape(embeddings)
-    if width is None or len(width) != 2:
-        raise ValueError(
-            "`embeddings` (`y_pred`) must have shape `(B, D)`. "
-            f"Received: embeddings with shape={_shown(width)}"
-        )
-    embedding_dtype = keras.backend.standardize_dtype(embeddings.dtype)
-    if "float" not in embedding_dtype:
-        raise ValueError(
-            "`embeddings` (`y_pred`) must be floats. "
-            f"Received: embeddings with dtype={embedding_dtype}"
-        )
-    if None not in (shape[0], width[0]) and shape[0] != width[0]:
-        raise ValueError(
-            "`labels` and `embeddings` must have the same length. "
-            f"Received: labels with shape={_shown(shape)}, "
-            f"embeddings with shape={_shown(width)}"
-        )
-    labels = ops.cast(ops.reshape(labels, (-1,)), "int64")
-    return labels, ops.cast(embeddings, "float64" if embedding_dtype == "float64" else "float32")
+    return ops.cast(ops.reshape(labels, (-1,)), "int64")
 
 
 def _static_shape(tensor):

@@ -5,6 +5,9 @@ to a layer of the model.
 """
 
 import keras
+from keras import ops
+
+from mdl_tf.losses.anchors import AnchorsThatCount
 
 
 class LossWeights(keras.layers.Layer):
@@ -30,7 +33,8 @@ class MetricModel(keras.Model):
 
     Needed for losses with weights (proxies, a learned boundary), which Keras would neither train
     nor save; it takes every loss of `mdl_tf.losses`. `predict` gives embeddings,
-    `embedder` is the model without the loss, for saving and searching.
+    `embedder` is the model without the loss, for saving and searching. The logs have the share of
+    the `AnchorsThatCount`, if the loss compares images, and each part of a `WeightedSum`.
 
     Args:
         embedder: a built `keras.Model` from images to embeddings `(B, D)`.
@@ -74,6 +78,9 @@ class MetricModel(keras.Model):
         self.metric_loss = type(loss).from_config(loss.get_config())
         self.loss_weights = LossWeights(loss.weight_specs(shape[1]), name="loss_weights")
         self.metric_loss.attach(self.loss_weights.variables_by_name)
+        self.share_metric = AnchorsThatCount() if self.metric_loss.compares_images else None
+        parts = getattr(self.metric_loss, "parts", {})
+        self.part_metrics = [keras.metrics.Mean(name=name) for name in parts]
         self.built = True
 
     def begin_at(self, embeddings, labels, seed=0):
@@ -103,6 +110,24 @@ class MetricModel(keras.Model):
     def output_shape(self):
         return self.embedder.output_shape
 
+    def save(self, filepath, *args, **options):
+        """As `keras.Model.save`, into a `.keras` file.
+
+        Args:
+            filepath: where to.
+            *args: those of `keras.Model.save`.
+            **options: those of `keras.Model.save`.
+
+        Raises:
+            ValueError: for HDF5 (`.h5`), which could not be loaded again.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "`filepath` must end in .keras: an .h5 file of a MetricModel cannot be loaded "
+                f"again. Received: filepath={filepath}"
+            )
+        return super().save(filepath, *args, **options)
+
     def export(self, filepath, *args, **options):
         """As `keras.Model.export`, of the embedder alone.
 
@@ -125,11 +150,47 @@ class MetricModel(keras.Model):
             ValueError: if a loss is given.
         """
         if loss is not None and loss is not self.metric_loss:
+            several = isinstance(loss, list | tuple | dict)
+            hint = (
+                " For a sum of losses make it with loss=WeightedSum([(TripletLoss(), 1.0), "
+                "(ArcFaceLoss(98), 0.5)])."
+            )
             raise ValueError(
-                "`loss` is the one that the MetricModel was made with; leave it out of `compile`. "
-                f"Received: loss={loss!r}"
+                "`loss` is the one that the MetricModel was made with; leave it out of `compile`."
+                f"{hint if several else ''} Received: loss={loss!r}"
             )
         super().compile(optimizer=optimizer, loss=self.metric_loss, **options)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As `keras.Model.compute_loss`; the parts of a `WeightedSum` go into the logs.
+
+        Args:
+            x: as Keras has it.
+            y: labels `(B,)`.
+            y_pred: embeddings `(B, D)`.
+            sample_weight: weights of the anchors, or `None`.
+            training: whether the model is trained.
+        """
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self.part_metrics:
+            size = ops.shape(y_pred)[0]
+            losses = self.metric_loss.take_parts(sample_weight)
+            for metric, value in zip(self.part_metrics, losses, strict=True):
+                metric.update_state(value, sample_weight=size)
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As `keras.Model.compute_metrics`, with the share of the anchors that count.
+
+        Args:
+            x: as Keras has it.
+            y: labels `(B,)`.
+            y_pred: embeddings `(B, D)`.
+            sample_weight: weights of the anchors, or `None`.
+        """
+        if self.share_metric is not None:
+            self.share_metric.update_state(y)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_config(self):
         return {

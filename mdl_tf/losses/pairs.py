@@ -35,6 +35,19 @@ def local_ids(labels):
     return tf.searchsorted(tf.sort(labels), labels, side="left")
 
 
+def anchors_that_count(labels):
+    """Mask of the images that have a positive and a negative, in memory that grows with B.
+
+    Args:
+        labels: integers of any width, shape `(B,)`.
+
+    Returns:
+        Booleans, shape `(B,)`.
+    """
+    _, _, _, images = class_order(labels)
+    return ops.logical_and(images > 1, images < ops.shape(labels)[0])
+
+
 def class_order(labels):
     """The batch sorted by class, in memory that grows with B.
 

@@ -70,9 +70,11 @@ def locate_public_names():
         A dict from each name to `module:name`.
     """
     places = {
+        "AnchorsThatCount": "mdl_tf.losses.anchors:AnchorsThatCount",
         "LOSSES": "mdl_tf.losses.table:LOSSES",
         "MetricLoss": "mdl_tf.losses.base:MetricLoss",
         "MetricModel": "mdl_tf.losses.metric_model:MetricModel",
+        "WeightedSum": "mdl_tf.losses.weighted_sum:WeightedSum",
     }
     for name, place in ROWS.items():
         module, _, class_name = place.partition(":")

@@ -55,6 +55,11 @@ class EpochTable(keras.callbacks.Callback):
         left = per_step * self._steps * (self._epochs - epoch - 1)
         self._line.clear()
         self._report(f"{epoch + 1:>3}/{self._epochs:<3}{values}   {duration(left)}")
+        share = (logs or {}).get("anchors_that_count")
+        if share is not None and epoch == self._first_epoch:
+            self._report(
+                f"        {share:.0%} of the anchors count: a positive and a negative each"
+            )
 
     def _values(self, logs):
         return "".join(

@@ -5,6 +5,7 @@ from mdl_tf.config import ConfigError
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.datasets.table import DATASETS
 from mdl_tf.embedding import load_model
+from mdl_tf.embedding.outputs import check_output
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs.data import Data
 from mdl_tf.runs.measure import measure_set
@@ -20,6 +21,7 @@ def evaluate_run(
     on_corrupt="error",
     clustering=None,
     stream=None,
+    output=None,
 ):
     """Metrics of the best model of a run on a data set.
 
@@ -36,6 +38,8 @@ def evaluate_run(
         clustering: whether to compute NMI and F1, by k-means with as many clusters as classes.
             Defaults to `None`: as in the run.
         stream: where the progress goes. Defaults to standard output.
+        output: name of the output that is the embedding, of a model with several. Defaults to
+            `None`.
 
     Returns:
         A dict of metrics with `dataset`, `split`, `images` and `classes`.
@@ -82,6 +86,7 @@ def evaluate_run(
             f"validation classes in the end. Received: split={split!r}"
         )
     model = load_model(run.model, compile=False)
+    check_output(model, output)
     if (config.backbone == "none") != (image_set.features is not None):
         raise ConfigError(
             f"The data set must be of what the run's network takes, "
@@ -96,6 +101,7 @@ def evaluate_run(
         clustering=config.clustering if clustering is None else clustering,
         seed=config.own_seed,
         stream=stream,
+        output=output,
     )
     # A stand-in says that it is one in its name.
     name = collection.images.name

@@ -82,10 +82,15 @@ class _Keep:
 
     @property
     def rows(self):
-        """The start, if there is one, and the epochs; what only epochs have is NaN of the start."""
-        if not self.start or not self.history:
-            return self.history
-        return [{key: self.start.get(key, math.nan) for key in self.history[0]}, *self.history]
+        """The start, if there is one, and the epochs; what only epochs have is NaN of the start.
+
+        The columns are those of the first epoch: a run that an earlier version began keeps its own.
+        """
+        if not self.history:
+            return []
+        first = [self.start] if self.start else []
+        columns = self.history[0]
+        return [{key: row.get(key, math.nan) for key in columns} for row in [*first, *self.history]]
 
     def add_epoch(self, epoch, logs):
         """Add an epoch to the history.

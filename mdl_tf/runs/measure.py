@@ -32,6 +32,7 @@ def measure_set(
     clustering=True,
     seed=0,
     stream=None,
+    output=None,
 ):
     """Metrics of a set through a model.
 
@@ -48,6 +49,8 @@ def measure_set(
         clustering: whether to compute NMI and F1. Defaults to `True`.
         seed: of k-means and of the sample of distances. Defaults to `0`.
         stream: where the progress goes. Defaults to standard output.
+        output: name of the output that is the embedding, of a model with several. Defaults to
+            `None`.
 
     Returns:
         A `Measured`.
@@ -58,7 +61,7 @@ def measure_set(
     if image_batches is None:
         image_batches = batches.ordered(image_set, BATCH, model.input_shape[1:3], augment)
     with ProgressLine(label, len(image_set), stream) as line:
-        embeddings, labels = embed(model, image_batches, progress=line)
+        embeddings, labels = embed(model, image_batches, output=output, progress=line)
     if not np.array_equal(labels, image_set.labels):
         raise ValueError(
             "`image_batches` must be those of `image_set`, in its order. Received: "

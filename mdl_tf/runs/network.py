@@ -10,7 +10,7 @@ from mdl_tf.checks import HEADS, OPTIMIZERS
 from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embedding_model, load_model
 from mdl_tf.embedding.batch_norm import set_batch_norm
-from mdl_tf.losses import LOSSES
+from mdl_tf.losses import LOSSES, AnchorsThatCount
 from mdl_tf.losses.metric_model import MetricModel
 
 MOST_DIMENSIONS = 512  # of embeddings, where nobody says how many
@@ -162,8 +162,11 @@ def compile_model(config, model, loss, *, first_step=0, only_trained=False):
             for name, factor in optimizer.learning_rate_factors.items()
             if any(optimizers.is_part(name, variable) for variable in variables)
         }
-    with_loss = {} if isinstance(model, MetricModel) else {"loss": loss}
-    model.compile(optimizer, jit_compile=config.jit, **with_loss)
+    # A `MetricModel` has its own.
+    options = {} if isinstance(model, MetricModel) else {"loss": loss}
+    if options and loss.compares_images:
+        options["metrics"] = [AnchorsThatCount()]
+    model.compile(optimizer, jit_compile=config.jit, **options)
     # Now and not at the first step, so that a name that fits no layer is refused at once.
     model.optimizer.build(variables)
 

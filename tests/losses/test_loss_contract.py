@@ -225,8 +225,10 @@ def test_ragged_last_batch(row, mode):
     parts = [slice(0, 7), slice(7, 10)]
     labels = np.array([1, 1, 1, 2, 2, 3, 3, 4, 4, 5])
     value = model.evaluate(
-        tf.data.Dataset.from_tensor_slices((EMBEDDINGS, labels)).batch(7), verbose=0
-    )
+        tf.data.Dataset.from_tensor_slices((EMBEDDINGS, labels)).batch(7),
+        verbose=0,
+        return_dict=True,
+    )["loss"]
     values = [compute_directly(row, labels[p], EMBEDDINGS[p])[0] for p in parts]
     np.testing.assert_allclose(value, 0.7 * values[0] + 0.3 * values[1], rtol=1e-5)
     history = model.fit(EMBEDDINGS, labels, batch_size=7, shuffle=False, verbose=0)

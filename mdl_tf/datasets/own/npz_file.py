@@ -12,7 +12,7 @@ from mdl_tf.datasets.own.labelling import as_text, check_named, collection, find
 CONTENTS = ("images", "features", "embeddings")
 KEYS = (*CONTENTS, "labels", "class_names", "split")
 # What `mdl-tf embed` writes besides.
-SEARCH_KEYS = ("names", "folder", "model")
+SEARCH_KEYS = ("names", "folder", "model", "output", "input_range")
 
 
 def read(path):
