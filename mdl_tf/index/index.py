@@ -14,10 +14,10 @@ from mdl_tf.checks import check_integer
 from mdl_tf.files import temporary_folder
 from mdl_tf.index import sources
 from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.exact import ExactGallery
 from mdl_tf.index.rows import Row
 from mdl_tf.index.store import Store, as_vectors, is_index
 from mdl_tf.index.where import check_columns
-from mdl_tf.index.exact import ExactGallery
 
 _PART = 2048  # images that are embedded and kept at a time
 _GALLERIES = 4  # prepared at a time: of all rows, and of the latest filters

@@ -1,4 +1,4 @@
-"""Names, labels, digests and columns of an index: a SQLite file, safe against a kill at any time."""
+"""Names, labels, digests and columns of an index: a SQLite file, safe against a kill."""
 
 import contextlib
 import json
