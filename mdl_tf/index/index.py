@@ -184,6 +184,16 @@ class Index:
         """Names of the further columns of rows, for filters."""
         return self._store.rows.columns()
 
+    @property
+    def labels(self):
+        """Labels and how many images have each, `(label, count)`, the most frequent first."""
+        return self._store.rows.labels()
+
+    def delete(self):
+        """Remove the folder of the index, and with it the index."""
+        self.close()
+        shutil.rmtree(self._store.folder)
+
     def add(
         self,
         source,
@@ -347,28 +357,18 @@ class Index:
             for i, name in enumerate(contents.names)
             if name not in before or before[name].digest != contents.digests[i]
         ]
-        features = contents.features
-        if features is not None:
+        if contents.features is not None:
             # Seen whole before anything is added.
-            features = as_vectors(features, None if self._embedder else self.width)
-        for start in range(0, len(new), _PART):
-            part = new[start : start + _PART]
-            if features is None:
-                vectors = self._embed_images(contents.images, part, start, len(new), progress)
-            elif self._embedder:
-                vectors = self._embedder.embed_features(features[part])
-            else:
-                vectors = features[part]
-            self._store.add(
-                [
-                    Row(
-                        *(-1, contents.root, contents.names[i], contents.labels[i]),
-                        *(contents.digests[i], columns[i]),
-                    )
-                    for i in part
-                ],
-                as_vectors(vectors, self.width),
-            )
+            as_vectors(contents.features, None if self._embedder else self.width)
+        # Of files that were moved or copied.
+        known = self._store.vectors_of([contents.digests[i] for i in new])
+        missing = [i for i in new if contents.digests[i] not in known]
+        for start in range(0, len(missing), _PART):
+            part = missing[start : start + _PART]
+            vectors = self._embed_contents(contents, part, start, len(missing), progress)
+            self._keep(contents, columns, part, vectors)
+        moved = [i for i in new if contents.digests[i] in known]
+        self._keep(contents, columns, moved, [known[contents.digests[i]] for i in moved])
         self._update(contents, columns, before, set(new))
         gone = [row.place for name, row in before.items() if name not in set(contents.names)]
         if drop_others and gone:
@@ -382,14 +382,30 @@ class Index:
             left_out=tuple(contents.problems),
         )
 
-    def _embed_images(self, images, part, done, count, progress):
+    def _keep(self, contents, columns, part, vectors):
+        if not part:
+            return
+        rows = [
+            Row(
+                *(-1, contents.root, contents.names[i], contents.labels[i], contents.digests[i]),
+                columns[i],
+            )
+            for i in part
+        ]
+        self._store.add(rows, as_vectors(vectors, self.width))
+
+    def _embed_contents(self, contents, part, done, count, progress):
+        """Vectors of some of the contents, `(n, D)`, after `done` of `count`."""
+        if contents.features is not None:
+            features = contents.features[part]
+            return self._embedder.embed_features(features) if self._embedder else features
         if self._embedder is None:
             raise ValueError(
                 "`source` must be vectors: the index has no model for images. Received: a folder"
             )
         told = progress and (lambda number, _: progress(done + number, count))
-        indices = np.array(part)
-        return self._embedder.embed_images(sources.unlabelled(images, indices), told)
+        images = sources.unlabelled(contents.images, np.array(part))
+        return self._embedder.embed_images(images, told)
 
     def _update(self, contents, columns, before, new):
         """Give rows whose content has not changed the labels and columns of now."""

@@ -159,7 +159,8 @@ class Rows:
 
     def by_digest(self, digests):
         """Places of contents that are there, a dict from digest to place."""
-        return self._in_parts("SELECT digest, place FROM rows WHERE digest IN ({})", digests)
+        text = "SELECT digest, place FROM rows WHERE digest IN ({})"
+        return dict(row for part in self._parts(text, set(digests)) for row in part)
 
     def named(self, name):
         """Rows of a name, or of a whole path."""
@@ -210,8 +211,12 @@ class Rows:
         rows = self._all("SELECT DISTINCT key FROM rows, json_each(rows.columns) ORDER BY key")
         return [name for (name,) in rows]
 
-    def _in_parts(self, text, values):
-        return dict(row for part in self._parts(text, set(values)) for row in part)
+    def labels(self):
+        """Labels and how many rows have each, the most frequent first."""
+        return self._all(
+            "SELECT label, count(*) FROM rows WHERE label IS NOT NULL GROUP BY label "
+            "ORDER BY count(*) DESC, label"
+        )
 
     def _parts(self, text, values):
         values = list(values)

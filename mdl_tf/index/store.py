@@ -68,6 +68,20 @@ class Store:
                 return np.empty((0, 0), np.float32), self.rows.places(where)
             return self._vector_file().read(self.rows.end), self.rows.places(where)
 
+    def vectors_of(self, digests):
+        """Vectors of contents that are there, under whatever name.
+
+        Args:
+            digests: of contents.
+
+        Returns:
+            A dict from digest to `(D,)` float32.
+        """
+        with self.rows.reading():
+            places = self.rows.by_digest(digests)
+            vectors = self._vector_file().read(self.rows.end) if places else None
+            return {digest: np.array(vectors[place]) for digest, place in places.items()}
+
     def add(self, rows, vectors):
         """Add rows with their vectors; of the same root and name the old row goes.
 

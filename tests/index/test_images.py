@@ -82,6 +82,12 @@ def test_only_what_is_new_or_changed_is_embedded(run, photos, tmp_path, embedded
     index = Index.open(path)
     assert index.add(photos)[:4] == (1, 1, 2, 0)
     assert sorted(embedded) == ["new.png", "red.png"]
+    # A file that was moved or copied is not embedded again.
+    embedded.clear()
+    shutil.copyfile(photos / "a/red.png", photos / "c/copy.png")
+    assert index.add(photos)[:4] == (1, 0, 4, 0) and not embedded
+    index.remove("c/copy.png")
+    (photos / "c/copy.png").unlink()
     # What is gone stays with `add`, and goes with `sync`; other folders stay.
     write(tmp_path / "more/x.png", (1, 2, 3))
     index.add(tmp_path / "more")
@@ -116,7 +122,9 @@ def test_the_model_goes_with_the_index(run, photos, tmp_path):
     assert hits[0].distance < 1e-6
     # Trained with `paper`, which has a view of its own for the test as well.
     assert index._embedder.augment == "paper"
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(tmp_path / "elsewhere/model.keras")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(
+        tmp_path / "elsewhere/model.keras"
+    )
     with pytest.raises(ValueError, match="the model that its vectors come from"):
         Index.open(tmp_path / "elsewhere")
 
