@@ -11,7 +11,7 @@ from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 
 _BATCH = 64
-MODEL, SETTINGS = "model.keras", "model.json"
+MODEL, SETTINGS, CALIBRATION = "model.keras", "model.json", "calibration.json"
 
 
 class Embedder:
@@ -108,6 +108,11 @@ class Embedder:
         if self.path != folder / MODEL:
             with replacing(folder / MODEL) as temporary:
                 shutil.copyfile(self.path, temporary)
+            # A run has one beside its model; it belongs to the model.
+            calibration = self.path.with_name(CALIBRATION)
+            if calibration.is_file():
+                with replacing(folder / CALIBRATION) as temporary:
+                    shutil.copyfile(calibration, temporary)
         with replacing(folder / SETTINGS) as temporary:
             settings = {"augment": self.augment, "source": str(self.path.absolute())}
             temporary.write_text(json.dumps(settings, indent=1) + "\n")

@@ -11,13 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.checks import check_integer
-from mdl_tf.files import temporary_folder
+from mdl_tf.files import replacing, temporary_folder
 from mdl_tf.index import sources
-from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.answers import Confusion, vote
+from mdl_tf.index.embedder import CALIBRATION, open_embedder
 from mdl_tf.index.exact import ExactGallery
 from mdl_tf.index.rows import Row
 from mdl_tf.index.store import Store, as_vectors, is_index
 from mdl_tf.index.where import check_columns
+from mdl_tf.metrics.calibration import Calibration, calibrate
 
 _PART = 2048  # images that are embedded and kept at a time
 _GALLERIES = 4  # prepared at a time: of all rows, and of the latest filters
@@ -294,7 +296,11 @@ class Index:
             ValueError: if a query cannot be used, or another argument is not as above.
         """
         k = check_integer("k", k, least=1)
-        vectors = self.embed(queries)
+        found = self._search(self.embed(queries), k, where, threshold)
+        return [[hit for hit, _ in hits] for hits in found]
+
+    def _search(self, vectors, k, where, threshold):
+        """For each vector a list of (`Hit`, place)."""
         gallery, places = self._gallery(where)
         if gallery is None:
             return [[] for _ in vectors]
@@ -302,12 +308,165 @@ class Index:
         rows = self._store.rows.get(np.unique(places[indices]))
         return [
             [
-                _hit(rows[int(place)], float(distance))
-                for place, distance in zip(places[near], far, strict=True)
+                (_hit(rows[place], float(distance)), place)
+                for place, distance in zip(places[near].tolist(), far, strict=True)
                 if threshold is None or distance <= threshold
             ]
             for near, far in zip(indices, distances, strict=True)
         ]
+
+    def classify(self, queries, k=5, *, where=None, threshold=None):
+        """The class of each query, by the vote of its nearest images.
+
+        Args:
+            queries: as for `search`.
+            k: images that vote, each with one over its distance. Defaults to `5`.
+            where: as for `search`. Defaults to `None`.
+            threshold: the largest distance of an image that votes. Defaults to `None`: any.
+
+        Returns:
+            For each query an `Answer`: `label`, `share`, `shares`, `hits`; without a label where
+            nobody can vote.
+
+        Raises:
+            ValueError: as `search`.
+        """
+        return [vote(hits) for hits in self.search(queries, k, where=where, threshold=threshold)]
+
+    def match(self, queries, *, far=1e-3, threshold=None, where=None):
+        """The nearest image of each query if it is near enough to be of the same class.
+
+        Args:
+            queries: as for `search`.
+            far: false accept rate that can be afforded: the share of pairs of two classes that are
+                taken for one. A search compares with all images, so in an index of n the share of
+                queries with a wrong match may be n times as large. Defaults to `1e-3`.
+            threshold: the largest distance of a match, in place of `far`. Defaults to `None`.
+            where: as for `search`. Defaults to `None`.
+
+        Returns:
+            For each query a `Hit`, or `None` if there is nothing like it.
+
+        Raises:
+            ValueError: as `search` and `threshold_at`.
+        """
+        threshold = self.threshold_at(far) if threshold is None else threshold
+        hits = self.search(queries, 1, where=where, threshold=threshold)
+        return [row[0] if row else None for row in hits]
+
+    @property
+    def calibration(self):
+        """What distances mean, a `metrics.calibration.Calibration`; `None` if nobody has told."""
+        path = self.path / CALIBRATION
+        if not path.is_file():
+            return None
+        try:
+            return Calibration.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{error} File: {path}") from error
+
+    def threshold_at(self, far=1e-3):
+        """The largest distance to call the same, for a false accept rate.
+
+        Args:
+            far: share of pairs of two classes that may be taken for one. Defaults to `1e-3`.
+
+        Returns:
+            A float.
+
+        Raises:
+            ValueError: if the index is not calibrated, or the calibration cannot tell of so low a
+                rate.
+        """
+        calibration = self.calibration
+        if calibration is None:
+            raise ValueError(
+                "The index must be calibrated, by `calibrate` or by a run with validation classes. "
+                f"Received: {self.path}, without {CALIBRATION}; or give `threshold`"
+            )
+        return calibration.point(far).threshold
+
+    def calibrate(self, source, labels=None, *, on_corrupt="error", progress=None):
+        """Settle what distances mean, on classes that neither trained the model nor test it.
+
+        Args:
+            source: a folder with a subfolder for each class; or vectors, `(n, D)`, with `labels`.
+            labels: n integers or texts, of vectors. Defaults to `None`, a folder.
+            on_corrupt: as for `add`. Defaults to `"error"`.
+            progress: as for `add`. Defaults to `None`.
+
+        Returns:
+            A `Calibration`; it is kept with the index.
+
+        Raises:
+            ValueError: as `metrics.calibration.calibrate`, or if images have no labels.
+        """
+        if hasattr(source, "shape"):
+            vectors, told = as_vectors(source, self.width), f"{len(source):,} vectors"
+        else:
+            contents = sources.read_folder(source, on_corrupt, progress)
+            labels, count = contents.labels, len(contents.names)
+            if None in labels:
+                raise ValueError(
+                    "`source` must have a subfolder for each class. Received: "
+                    f"{source}, with {contents.names[labels.index(None)]} outside of them"
+                )
+            vectors = self._embed_contents(contents, list(range(count)), 0, count, progress)
+            told = f"{count:,} images of {contents.root}"
+        if labels is None or len(labels) != len(vectors):
+            raise ValueError(
+                "`labels` must be as many as the vectors. "
+                f"Received: {0 if labels is None else len(labels):,} labels, {len(vectors):,} "
+                "vectors"
+            )
+        _, numbers = np.unique(np.asarray(labels), return_inverse=True)
+        calibration = calibrate(vectors, numbers, source=told)
+        with replacing(self.path / CALIBRATION) as temporary:
+            temporary.write_text(calibration.to_json(), encoding="utf-8")
+        return calibration
+
+    def confusion(self, source=None, *, k=5, on_corrupt="error", progress=None):
+        """Which classes are taken for which others, by `classify`.
+
+        Args:
+            source: a folder with a subfolder for each class, whose images are classified. Defaults
+                to `None`: each labelled image of the index, by the others.
+            k: as for `classify`. Defaults to `5`.
+            on_corrupt: as for `add`. Defaults to `"error"`.
+            progress: as for `add`. Defaults to `None`.
+
+        Returns:
+            A `Confusion`.
+
+        Raises:
+            ValueError: if no image has a label.
+        """
+        if source is None:
+            labels, answers = self._classify_itself(k)
+        else:
+            contents = sources.read_folder(source, on_corrupt, progress)
+            everything = range(len(contents.names))
+            vectors = self._embed_contents(contents, list(everything), 0, len(everything), progress)
+            labels, answers = contents.labels, self.classify(vectors, k)
+        pairs = [(a, b.label) for a, b in zip(labels, answers, strict=True) if a is not None]
+        if not pairs:
+            raise ValueError("`source` must have labels: subfolders. Received: none")
+        return Confusion(*zip(*pairs, strict=True))
+
+    def _classify_itself(self, k):
+        k = check_integer("k", k, least=1)
+        vectors, places = self._store.read()
+        labels, answers = [], []
+        for start in range(0, len(places), _PART):
+            part = places[start : start + _PART]
+            rows = self._store.rows.get(part)
+            found = self._search(vectors[part], k + 1, None, None)
+            for place, hits in zip(part.tolist(), found, strict=True):
+                # Itself is among them, but where more than k are equal to it.
+                others = [hit for hit, its in hits if its != place][:k]
+                labels.append(rows[place].label)
+                answers.append(vote(others))
+        return labels, answers
 
     def embed(self, queries):
         """The vectors of queries.
