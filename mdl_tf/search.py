@@ -20,7 +20,7 @@ from mdl_tf.datasets.own import folder as image_folder
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
-from mdl_tf.metrics import retrieval
+from mdl_tf.metrics import prepare
 from mdl_tf.pictures import thumbnails
 from mdl_tf.runs import Run
 from mdl_tf.words import clean
@@ -63,6 +63,11 @@ class Vectors:
 
     def __repr__(self):
         return f"Vectors({len(self):,} of {self.embeddings.shape[1]} numbers, {self.folder!r})"
+
+    @functools.cached_property
+    def prepared(self):
+        """The embeddings prepared for search, once for all queries."""
+        return prepare(self.embeddings)
 
     def path(self, i):
         """The file of image `i`."""
@@ -167,7 +172,7 @@ def nearest(run, vectors, queries, k=10):
         )
     images = _queries(queries)
     embeddings = _embedded(model, augment, images)
-    indices, distances = retrieval.nearest_neighbors(embeddings, vectors.embeddings, k)
+    indices, distances = vectors.prepared.neighbors(embeddings, k)
     return [
         [Hit(vectors.names[i], float(d), vectors.path(i)) for i, d in zip(row, far, strict=True)]
         for row, far in zip(indices, distances, strict=True)

@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from mdl_tf.metrics import retrieval
+from mdl_tf.metrics import nearest_neighbors, sample_distances
 from mdl_tf.pictures import plots, thumbnails
 from mdl_tf.words import clean
 
@@ -28,7 +28,7 @@ def draw_suspects(suspects, image_set, embeddings, file_of):
     """
     rows = suspects.order[:_ROWS]
     k = min(_NEIGHBORS + 1, len(embeddings))
-    near, _ = retrieval.nearest_neighbors(embeddings[rows], embeddings, k)
+    near, _ = nearest_neighbors(embeddings[rows], embeddings, k)
     # A duplicate may stand before the image itself.
     near = [row[row != i][: k - 1] for i, row in zip(rows, near, strict=True)]
     labels, names = image_set.labels, image_set.class_names
@@ -92,7 +92,7 @@ def distances(embeddings, labels, validation):
     panels = {}
     for title, part in (("Training classes", ~validation), ("Validation classes", validation)):
         if part.any():
-            panels[title] = retrieval.sample_distances(embeddings[part], labels[part])
+            panels[title] = sample_distances(embeddings[part], labels[part])
     return plots.distance_histograms(panels)
 
 

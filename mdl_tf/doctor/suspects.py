@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.doctor import thresholds
-from mdl_tf.metrics import retrieval
+from mdl_tf.metrics import nearest_neighbors
 
 _BLOCK = 2**22  # distances at a time
 _CALIBRATED_ON = 1000  # images
@@ -190,7 +190,7 @@ def _within(embeddings, labels, means, sizes):
 def _pairs(means, within, sizes):
     """Near pairs of classes with their distance over that of two halves of one class."""
     count = min(_NEAR, len(means) - 1)
-    near, distances = retrieval.nearest_neighbors(means, k=count)
+    near, distances = nearest_neighbors(means, k=count)
     pairs = {}
     for a in range(len(means)):
         for b, distance in zip(near[a].tolist(), distances[a].tolist(), strict=True):

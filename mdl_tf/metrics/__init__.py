@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clustering": ["cluster", "nmi", "pairwise_f1"],
-        "retrieval": ["nearest_neighbors", "sample_distances"],
+        "neighbors": ["nearest_neighbors", "prepare"],
+        "retrieval": ["sample_distances"],
         "scores": [
             "evaluate",
             "map_at_r",

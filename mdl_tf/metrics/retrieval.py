@@ -1,38 +1,37 @@
-"""Nearest neighbours and per-query retrieval numbers, exact, in NumPy, by blocks.
+"""Per-query retrieval numbers, exact, in NumPy, by blocks.
 
-`rank_queries` is the one pass behind `mdl_tf.metrics.evaluate`; `nearest_neighbors` searches;
-`sample_distances` feeds histograms. Distances are Euclidean, in the unit of the embeddings.
+`rank_queries` is the one pass behind `mdl_tf.metrics.evaluate`; `sample_distances` feeds
+histograms. `neighbors` searches by the same means. Distances are Euclidean, in the
+unit of the embeddings.
 
-How the pass works. For a fixed query `q` the key `q·g - |g|²/2` grows as the distance to `g`
-shrinks, so one matrix product replaces distances. The gallery is sorted by class; the keys of a
-query's positives come from a small product within the class. Of the negatives only the R nearest
-matter, and how many come before the first positive: tile by tile they are partitioned off, sorted
-without carrying indices along, and one search among them places all positives.
-
-Rounding. Everything is float64, whatever comes in, after a point in the middle of the gallery is
-subtracted from both sides: distances do not change, and embeddings huddled far from the origin
-keep their digits. Two squared distances closer than the rounding error of the product, about
-`D * 2e-16` of the squared norms (unit vectors, D = 128: 1e-13), are a tie. Which images are the
-nearest negative and the farthest positive is decided as finely; their distances are exact.
-
-Memory. A float64 copy of the gallery, `8 * G * (D + 1)` bytes, and for each core at most two or
-three blocks of 64 MB; never (Q, G).
+How the pass works. The keys of a query's positives come from a small product within the class, in
+float64. Of the negatives only the R nearest matter, and how many come before the first positive.
+Float32 keys of all of them settle nearly everything; the few that lie too near to a bound, or may
+be among the R nearest, are decided in float64 (`gallery`, which says why none is missed). Where
+classes are large, or so many images are tied that most would have to be decided, all keys are
+float64 at once: tile by tile the R nearest are partitioned off, sorted without carrying indices
+along, and one search among them places all positives. Both ways give the same numbers. How near
+images must be for a tie, and what is kept in memory: see `gallery`. For each core there are at most
+two or three blocks of 64 MB more; never (Q, G).
 """
 
-import contextlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from mdl_tf.checks import check_integer
-from mdl_tf.metrics.arguments import as_embeddings, as_set, check_same_width
+from mdl_tf.metrics import shortlist as shortlists
+from mdl_tf.metrics.arguments import as_set, check_same_width
+from mdl_tf.metrics.blocks import measure_distances, run_in_threads
+from mdl_tf.metrics.gallery import Gallery
+from mdl_tf.metrics.shortlist import Shortlist
 
-# A tile of keys, (256, 1024) float64, is 2 MB: it stays in the cache while it is searched.
+# A tile of fine keys, (256, 1024) float64, is 2 MB: it stays in the cache while it is searched.
 _BLOCK_ROWS = 256
 _TILE_COLUMNS = 1024
 _BLOCK_KEYS = 2**23
+# Positives of a query that are compared with its shortlist, each with each.
+_FEW = 128
 
 
 class QueryRanks(NamedTuple):
@@ -101,7 +100,7 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
     order = order[positives[order] > 0]
     self_column = np.argsort(columns) if leave_one_out else None
 
-    space = _Space(gallery, columns)
+    space = Gallery(gallery, columns)
     queries, unknown = len(labels), np.full(len(labels), np.nan)
     ranks = QueryRanks(
         positives=positives,
@@ -114,7 +113,7 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
     )
 
     def rank_block(block):
-        q, q_norm = space.queries(embeddings[block])
+        q = space.queries(embeddings[block])
         r = positives[block]
         # (first row, end row, first column, end column) of each class in the block
         cuts = np.flatnonzero(np.diff(query_class[block], prepend=-1, append=-1))
@@ -125,8 +124,13 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
         ]
         self_columns = self_column[block] if leave_one_out else None
         keys, farthest = _find_positive_keys(q, space, classes, self_columns, r.max())
-        bounds = keys - space.rounding(q_norm, keys)
-        closer, nearest = _count_closer_negatives(q, space, classes, bounds)
+        bounds = keys - space.rounding(q.norms, keys)
+        counts = None
+        if is_few[block[0]]:
+            counts = _choose_closer_negatives(q, space, classes, bounds, r)
+        if counts is None:
+            counts = _count_closer_negatives(q, space, classes, bounds)
+        closer, nearest = counts
 
         nth = np.arange(1, r.max() + 1)
         hit = nth + closer <= r[:, None]
@@ -136,69 +140,19 @@ def rank_queries(embeddings, labels, *, gallery=None, gallery_labels=None):
         ranks.average_precision_at_r[block] = precisions.sum(axis=1) / r
         ranks.strict[block] = closer[np.arange(len(r)), r - 1] == 0
         # The product loses digits where embeddings nearly coincide; differences do not.
-        ranks.farthest_positive[block] = _measure_distances(
+        ranks.farthest_positive[block] = measure_distances(
             embeddings, block, gallery, columns[farthest]
         )
         ranks.nearest_negative[block] = np.where(
-            nearest >= 0, _measure_distances(embeddings, block, gallery, columns[nearest]), np.inf
+            nearest >= 0, measure_distances(embeddings, block, gallery, columns[nearest]), np.inf
         )
 
-    tiles = -(-len(gallery) // _TILE_COLUMNS)
-    _run_in_threads(rank_block, order, tiles * min(int(positives.max()), _TILE_COLUMNS))
+    is_few = (positives <= _FEW) & shortlists.pays(space, positives)
+    run_in_threads(rank_block, order[is_few[order]], shortlists.ROWS)
+    kept = -(-len(gallery) // _TILE_COLUMNS) * min(int(positives.max()), _TILE_COLUMNS)
+    rows = int(np.clip(_BLOCK_KEYS // max(1, kept), 1, _BLOCK_ROWS))
+    run_in_threads(rank_block, order[~is_few[order]], rows)
     return ranks
-
-
-def nearest_neighbors(queries, gallery=None, k=10):
-    """Finds the `k` nearest gallery images of each query, nearest first.
-
-    Equal distances are ordered by index. Exact search, O(Q·G·D).
-
-    Args:
-        queries: embeddings, any float or integer dtype, shape `(Q, D)`.
-        gallery: embeddings, shape `(G, D)`. `None`: the queries search each other, and each leaves
-            itself out (by index, so its duplicates stay).
-        k: how many, at most G, or Q - 1 without a gallery.
-
-    Returns:
-        `(indices, distances)`: positions in the gallery, int64, shape `(Q, k)`, and Euclidean
-        distances, float64, shape `(Q, k)`.
-
-    Raises:
-        ValueError: on a wrong shape or dtype, numbers that are not finite, or `k` out of range.
-    """
-    queries = as_embeddings(queries, "queries")
-    leave_one_out = gallery is None
-    gallery = queries if leave_one_out else as_embeddings(gallery, "gallery")
-    check_same_width(queries, gallery, "queries")
-    size = len(gallery)
-    # A query does not find itself.
-    k = check_integer("k", k, least=1, most=size - leave_one_out)
-    space = _Space(gallery, np.arange(size))
-    indices = np.empty((len(queries), k), np.int64)
-    distances = np.empty((len(queries), k))
-
-    def search_block(block):
-        q, q_norm = space.queries(queries[block])
-        keys = q @ space.gallery.T
-        if leave_one_out:
-            keys[np.arange(len(block)), block] = -np.inf
-        kth = np.partition(keys, size - k, axis=1)[:, size - k, None]
-        rounding = space.rounding(q_norm, kth)
-        is_near = keys >= kth - rounding
-        # More than k where the k-th place is tied: of the tied ones keep the first in order.
-        for row in np.flatnonzero(is_near.sum(axis=1) > k):
-            is_nearer = keys[row] > kth[row] + rounding[row]
-            tied = np.flatnonzero(is_near[row] & ~is_nearer)
-            is_near[row, tied[k - is_nearer.sum() :]] = False
-        near = np.nonzero(is_near)[1].reshape(len(block), k)
-        far = _measure_distances(queries, np.repeat(block, k), gallery, near.ravel())
-        far = far.reshape(near.shape)
-        nearest_first = np.argsort(far, axis=1, kind="stable")
-        indices[block] = np.take_along_axis(near, nearest_first, axis=1)
-        distances[block] = np.take_along_axis(far, nearest_first, axis=1)
-
-    _run_in_threads(search_block, np.arange(len(queries)), size)
-    return indices, distances
 
 
 def sample_distances(embeddings, labels, n_pairs=100_000, seed=0):
@@ -238,7 +192,7 @@ def sample_distances(embeddings, labels, n_pairs=100_000, seed=0):
             number = np.arange(total)
         i = np.searchsorted(pairs, number, side="right")
         j = end[i] - (pairs[i] - number)
-        return _measure_distances(embeddings, order[i], embeddings, order[j])
+        return measure_distances(embeddings, order[i], embeddings, order[j])
 
     return sample(position + 1, ends), sample(ends, np.full(len(order), len(order)))
 
@@ -252,42 +206,12 @@ def _number_classes(labels, gallery_labels):
     return codes[: len(labels)], codes[len(labels) :]
 
 
-class _Space:
-    """The gallery as rows `[g, -|g|²/2]`, centred: its product with `[q, 1]` is the key."""
-
-    def __init__(self, gallery, order):
-        # A median is not dragged away by outliers, and any point does, so a sample is enough.
-        sample = gallery[:: len(gallery) // 1024 + 1].astype(np.float64)
-        self.centre = np.median(sample, axis=0)
-        self.gallery = np.empty((len(gallery), gallery.shape[1] + 1))
-        g = self.gallery[:, :-1]
-        np.subtract(gallery[order], self.centre, out=g)
-        squares = np.einsum("nd,nd->n", g, g)
-        self.gallery[:, -1] = -squares / 2
-        self.largest_norm = np.sqrt(squares.max())
-
-    def queries(self, queries):
-        """Returns rows `[q, 1]`, (n, D + 1), and norms, (n, 1)."""
-        rows = np.ones((len(queries), self.gallery.shape[1]))
-        q = rows[:, :-1]
-        np.subtract(queries, self.centre, out=q)
-        return rows, np.sqrt(np.einsum("nd,nd->n", q, q))[:, None]
-
-    def rounding(self, q_norm, keys):
-        """How far two keys of equally distant images can differ, (n, 1), (n, R) -> (n, R)."""
-        distance = np.sqrt(np.maximum(q_norm**2 - 2 * keys, 0))
-        # Nobody within that distance is longer; a far outlier does not blur the others.
-        norm = np.minimum(self.largest_norm, q_norm + np.where(keys < np.inf, distance, 0))
-        terms = self.gallery.shape[1] + 8
-        return terms * np.finfo(np.float64).eps * (q_norm * norm + norm**2 / 2)
-
-
-def _find_positive_keys(q, space, classes, self_columns, most):
+def _find_positive_keys(queries, gallery, classes, self_columns, most):
     """Keys of the positives, nearest first, (n, R) padded with inf; column of the farthest."""
-    keys = np.full((len(q), most), np.inf)
-    farthest = np.empty(len(q), np.int64)
+    keys = np.full((len(queries.fine), most), np.inf)
+    farthest = np.empty(len(keys), np.int64)
     for a, b, first, end in classes:
-        within = q[a:b] @ space.gallery[first:end].T
+        within = gallery.fine_tile(queries.fine[a:b], first, end)
         count = end - first
         if self_columns is not None:
             # Itself, sorted to the end.
@@ -299,36 +223,87 @@ def _find_positive_keys(q, space, classes, self_columns, most):
     return keys, farthest
 
 
-def _count_closer_negatives(q, space, classes, bounds):
+def _choose_closer_negatives(queries, gallery, classes, bounds, positives):
+    """What `_count_closer_negatives` gives, by coarse keys; `None` if too many are undecided."""
+    rows = np.arange(len(bounds))
+    low, high = gallery.coarse_bounds(queries, bounds[:, :1])
+    before_first = np.zeros(len(bounds), np.int64)
+    shortlist = Shortlist(gallery, queries, bounds.shape[1])
+    unsure, undecided = [], 0
+    for start, keys in shortlists.tiles(gallery, queries):
+        _leave_out(keys, classes, start)
+        column = keys.argmax(axis=1)
+        highest = keys[rows, column]
+        some = np.flatnonzero(highest >= low[:, 0])
+        if len(some):
+            part, least, most = keys, low, high
+            if len(some) < len(rows):
+                part, least, most = keys[some], low[some], high[some]
+            certain = _count_each_row(part >= most)
+            before_first[some] += certain
+            at = np.flatnonzero(_count_each_row(part >= least) > certain)
+            if len(at):
+                row, column = np.nonzero((part[at] >= least[at]) & (part[at] < most[at]))
+                unsure.append((some[at[row]], start + column))
+                undecided += len(row)
+        # With R negatives before the first positive, nothing but the nearest one matters.
+        shortlist.wanted[before_first >= positives] = 1
+        shortlist.add(keys, highest, start)
+        if shortlist.is_long(undecided, start + keys.shape[1]):
+            return None
+    for row, column in unsure:
+        is_closer = gallery.fine_pairs(queries, row, column) >= bounds[row, 0]
+        before_first += np.bincount(row[is_closer], minlength=len(rows))
+
+    highest, columns = shortlist.table()
+    nearest = columns[rows, highest.argmax(axis=1)]
+    closer = np.stack([(highest >= bound[:, None]).sum(axis=1) for bound in bounds.T], axis=1)
+    return np.maximum(closer, before_first[:, None]), nearest
+
+
+def _count_closer_negatives(queries, gallery, classes, bounds):
     """Counts negatives with keys >= bounds, (n, R); finds the column of the nearest, or -1.
 
     Counts stop at the largest R of the block, beyond which they enter neither R-precision nor
     MAP@R; only the first column, the rank of the first positive, is always full.
     """
-    rows, most = np.arange(len(q)), bounds.shape[1]
-    nearest, best = np.full(len(q), -1), np.full(len(q), -np.inf)
-    before_first = np.zeros(len(q), np.int64)
+    rows, most = np.arange(len(bounds)), bounds.shape[1]
+    nearest, best = np.full(len(rows), -1), np.full(len(rows), -np.inf)
+    before_first = np.zeros(len(rows), np.int64)
     highest = []
-    buffer = np.empty(len(q) * _TILE_COLUMNS)
-    for start in range(0, len(space.gallery), _TILE_COLUMNS):
-        tile = space.gallery[start : start + _TILE_COLUMNS]
-        keys = np.matmul(q, tile.T, out=buffer[: len(q) * len(tile)].reshape(len(q), len(tile)))
-        if classes[0][2] < start + len(tile) and start < classes[-1][3]:
-            for a, b, first, end in classes:
-                keys[a:b, max(first - start, 0) : max(end - start, 0)] = -np.inf
+    for start in range(0, len(gallery), _TILE_COLUMNS):
+        keys = gallery.fine_tile(queries.fine, start, start + _TILE_COLUMNS)
+        _leave_out(keys, classes, start)
         column = keys.argmax(axis=1)
         top = keys[rows, column]
         nearest, best = np.where(top > best, start + column, nearest), np.maximum(top, best)
-        # Bytes, as summing them takes half the time of counting booleans.
-        before_first += (keys >= bounds[:, :1]).view(np.uint8).sum(axis=1, dtype=np.int64)
+        before_first += _count_each_row(keys >= bounds[:, :1])
         highest.append(_take_largest(keys, most).copy())
+        if sum(part.size for part in highest) > _BLOCK_KEYS:
+            highest = [_take_largest(np.concatenate(highest, axis=1), most).copy()]
     highest = np.sort(_take_largest(np.concatenate(highest, axis=1), most), axis=1)
     closer = np.empty(bounds.shape, np.int64)
-    for row in range(len(q)):
+    for row in rows:
         # Needles in rising order save a third of the time.
         closer[row] = highest.shape[1] - np.searchsorted(highest[row], bounds[row, ::-1])[::-1]
     closer[:, 0] = before_first
     return closer, nearest
+
+
+def _leave_out(keys, classes, start):
+    """Sets the keys of each query's own class to minus infinity, in the tile from `start` on."""
+    if classes[0][2] < start + keys.shape[1] and start < classes[-1][3]:
+        for a, b, first, end in classes:
+            keys[a:b, max(first - start, 0) : max(end - start, 0)] = -np.inf
+
+
+def _count_each_row(mask):
+    """How many are true in each row, `(n, m) -> (n,)`."""
+    if mask.shape[1] % 8 or mask.shape[1] > 8 * 255:
+        return mask.view(np.uint8).sum(axis=1, dtype=np.int64)
+    # Eight counters of a byte side by side take a fifth of the time.
+    lanes = mask.view(np.uint64).sum(axis=1)
+    return lanes[:, None].view(np.uint8).sum(axis=1, dtype=np.int64)
 
 
 def _take_largest(keys, count):
@@ -336,33 +311,3 @@ def _take_largest(keys, count):
     if count < keys.shape[1]:
         keys.partition(keys.shape[1] - count, axis=1)
     return keys[:, -count:]
-
-
-def _measure_distances(a, i, b, j):
-    """Euclidean distances of `a[i]` and `b[j]` by differences in float64, (n,)."""
-    result = np.empty(len(i))
-    step = max(1, 2**20 // a.shape[1])
-    for start in range(0, len(i), step):
-        part = slice(start, start + step)
-        difference = a[i[part]].astype(np.float64) - b[j[part]]
-        result[part] = np.sqrt(np.einsum("nd,nd->n", difference, difference))
-    return result
-
-
-def _run_in_threads(work, queries, keys_each):
-    """Runs `work(block)` for blocks of queries, `keys_each` kept for a query, on all cores."""
-    rows = int(np.clip(_BLOCK_KEYS // max(1, keys_each), 1, _BLOCK_ROWS))
-    blocks = [queries[start : start + rows] for start in range(0, len(queries), rows)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # NumPy lets go of the interpreter lock, so every core works on its own block, and the product
-    # must not start threads of its own: they wait for each other by spinning, ten times slower on
-    # a busy machine. threadpoolctl comes with scikit-learn; without it, one block at a time.
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        limit, cores = contextlib.nullcontext(), 1
-    else:
-        limit = threadpool_limits(limits=1, user_api="blas")
-    with limit, ThreadPoolExecutor(cores) as pool:
-        for _ in pool.map(work, blocks):
-            pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mdl_tf.checks import check_integer
-from mdl_tf.metrics import retrieval
+from mdl_tf.metrics import nearest_neighbors
 from mdl_tf.pictures import plots, thumbnails
 from mdl_tf.words import clean
 
@@ -90,7 +90,7 @@ class NeighborMosaic:
         gallery = self._gallery
         # One more than shown: a query that is in the gallery finds itself.
         k = min(self._k + 1, len(gallery))
-        nearest, _ = retrieval.nearest_neighbors(embeddings[self.queries], embeddings[gallery], k)
+        nearest, _ = nearest_neighbors(embeddings[self.queries], embeddings[gallery], k)
         nearest = gallery[nearest]
         return np.stack(
             [row[row != query][: self._k] for query, row in zip(self.queries, nearest, strict=True)]

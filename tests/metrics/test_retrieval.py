@@ -7,8 +7,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mdl_tf.metrics import retrieval
-from mdl_tf.metrics.retrieval import nearest_neighbors, rank_queries, sample_distances
+from mdl_tf.metrics import neighbors, retrieval, shortlist
+from mdl_tf.metrics.gallery import Gallery
+from mdl_tf.metrics.neighbors import nearest_neighbors, prepare
+from mdl_tf.metrics.retrieval import rank_queries, sample_distances
 
 FLOATS = ("r_precision", "average_precision_at_r", "nearest_negative", "farthest_positive")
 
@@ -70,22 +72,34 @@ def lattice(n, seed, side=3, dims=3):
     return np.random.default_rng(seed).integers(0, side, (n, dims)).astype(np.float32)
 
 
-@pytest.fixture(params=[None, 7], ids=["one block", "blocks of 7 x 11"])
-def blocks(request, monkeypatch):
-    if request.param:
-        monkeypatch.setattr(retrieval, "_TILE_COLUMNS", 11)
-        monkeypatch.setattr(retrieval, "_BLOCK_ROWS", request.param)
+@pytest.fixture(params=["as it chooses", "float32 first", "float64 alone"])
+def way(request, monkeypatch):
+    """Both ways through the same sets, in blocks of 7 queries and tiles of 11 images."""
+    if request.param == "as it chooses":
+        return
+    for module in (retrieval, neighbors):
+        monkeypatch.setattr(module, "_TILE_COLUMNS", 11)
+    monkeypatch.setattr(retrieval, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(shortlist, "ROWS", 7)
+    monkeypatch.setattr(shortlist, "_TILE", 1)
+    monkeypatch.setattr(shortlist, "_NARROWEST", 11)
+    if request.param == "float32 first":
+        monkeypatch.setattr(shortlist, "PAIR", 0)  # always worth its while, never too long
+    else:
+        monkeypatch.setattr(shortlist, "WIDEST", 0)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("classes", [2, 5, 30])
-def test_ties_and_duplicates(blocks, classes):
+def test_ties_and_duplicates(classes):
     labels = np.random.default_rng(classes).integers(0, classes, 90)
     ranks = assert_equals_loops(lattice(90, seed=classes), labels)
     assert len(np.unique(ranks.first_rank)) > 3  # neither all easy nor all hopeless
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("classes", [2, 12, 60])
-def test_classes_from_scattered_to_separate(blocks, classes):
+def test_classes_from_scattered_to_separate(classes):
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 120)
     for spread in (0.05, 0.4, 3.0):
@@ -93,9 +107,14 @@ def test_classes_from_scattered_to_separate(blocks, classes):
         assert_equals_loops(centres[labels] + spread * rng.normal(size=(120, 8)), labels)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("classes", [15, 400])
-def test_a_set_of_several_tiles(classes):
+def test_a_set_of_several_tiles(classes, monkeypatch):
     # NumPy sorts small arrays where it should only partition them, so a small set proves less.
+    monkeypatch.setattr(shortlist, "ROWS", 256)
+    monkeypatch.setattr(shortlist, "_NARROWEST", 512)
+    monkeypatch.setattr(retrieval, "_TILE_COLUMNS", 1024)
+    monkeypatch.setattr(retrieval, "_BLOCK_ROWS", 256)
     rng = np.random.default_rng(classes)
     labels = rng.permutation(2500) % classes
     points = rng.integers(-2, 3, (classes, 6))[labels] + rng.integers(-2, 3, (2500, 6))
@@ -113,6 +132,7 @@ def test_a_set_of_several_tiles(classes):
         assert ranks.average_precision_at_r[i] == pytest.approx(average, abs=1e-12)
 
 
+@pytest.mark.usefixtures("way")
 def test_tie_between_a_positive_and_a_negative_counts_against_the_query():
     ranks = rank_queries([[0.0], [1.0], [-1.0]], [7, 7, 8])
     assert ranks.first_rank[0] == 2
@@ -120,6 +140,7 @@ def test_tie_between_a_positive_and_a_negative_counts_against_the_query():
     assert not ranks.strict[0]
 
 
+@pytest.mark.usefixtures("way")
 def test_duplicated_images_with_other_labels():
     base = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
     labels = np.concatenate([np.arange(20) % 5, np.arange(20) % 4])
@@ -127,6 +148,7 @@ def test_duplicated_images_with_other_labels():
     assert (ranks.nearest_negative == 0).any() and (ranks.nearest_negative > 0).any()
 
 
+@pytest.mark.usefixtures("way")
 def test_negative_exactly_at_the_farthest_positive_breaks_strictness_only():
     # Query at 0; positives at 1 and 2, negative at -2: r = 1 has rank 1, r = 2 has rank 3.
     ranks = rank_queries([[0.0], [1.0], [2.0], [-2.0]], [0, 0, 0, 1])
@@ -134,6 +156,7 @@ def test_negative_exactly_at_the_farthest_positive_breaks_strictness_only():
     assert (ranks.strict[0], ranks.average_precision_at_r[0]) == (False, 1 / 2)
 
 
+@pytest.mark.usefixtures("way")
 def test_all_equal_is_zero_not_chance():
     labels = np.arange(60) // 5
     for value in (0.0, 0.1, 1e3):
@@ -145,7 +168,8 @@ def test_all_equal_is_zero_not_chance():
         assert (ranks.nearest_negative == 0).all()
 
 
-def test_lone_queries_are_marked_and_still_negatives_of_others(blocks):
+@pytest.mark.usefixtures("way")
+def test_lone_queries_are_marked_and_still_negatives_of_others():
     labels = np.array([0, 0, 1, 2, 2, 2, 3] * 4)
     labels[10:] += 100
     labels[[2, 6]] = 50, 51
@@ -154,13 +178,15 @@ def test_lone_queries_are_marked_and_still_negatives_of_others(blocks):
     assert np.isnan(ranks.r_precision[2])
 
 
+@pytest.mark.usefixtures("way")
 def test_queries_without_negatives_are_strict_at_infinite_distance():
     ranks = assert_equals_loops(lattice(9, seed=2), np.zeros(9, int))
     assert ranks.strict.all()
     assert (ranks.nearest_negative == np.inf).all()
 
 
-def test_separate_gallery_excludes_nobody(blocks):
+@pytest.mark.usefixtures("way")
+def test_separate_gallery_excludes_nobody():
     rng = np.random.default_rng(3)
     queries, gallery = lattice(40, seed=3), lattice(70, seed=4)
     labels, gallery_labels = rng.integers(0, 9, 40), rng.integers(3, 12, 70)
@@ -172,6 +198,7 @@ def test_separate_gallery_excludes_nobody(blocks):
     assert (one.positives[0], one.first_rank[0], one.farthest_positive[0]) == (1, 1, 0)
 
 
+@pytest.mark.usefixtures("way")
 def test_far_outliers_and_huge_norms_do_not_blur_the_rest():
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 10, 80)
@@ -182,6 +209,7 @@ def test_far_outliers_and_huge_norms_do_not_blur_the_rest():
     assert_equals_loops((lattice(80, seed=6) * 1e30).astype(np.float32), labels)
 
 
+@pytest.mark.usefixtures("way")
 def test_cluster_huddled_far_from_the_origin():
     rng = np.random.default_rng(6)
     labels = rng.integers(0, 12, 100)
@@ -191,6 +219,7 @@ def test_cluster_huddled_far_from_the_origin():
     assert_equals_loops(1 + 1e-9 * rng.normal(size=(100, 8)), labels, atol=1e-16)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64, np.int8, np.uint8])
 def test_any_dtype_is_read_without_loss(dtype):
     labels = np.random.default_rng(7).integers(0, 6, 50)
@@ -203,6 +232,7 @@ def test_any_dtype_is_read_without_loss(dtype):
     assert_equals_loops((10 * rng.normal(size=(50, 16))).clip(0, 99).astype(dtype), labels)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype, start", [(np.int64, 2**53), (np.uint64, 2**64 - 90), ("int8", -9)])
 def test_label_ids_that_floats_would_merge(dtype, start):
     small = np.random.default_rng(9).integers(0, 20, 60)
@@ -214,6 +244,7 @@ def test_label_ids_that_floats_would_merge(dtype, start):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.usefixtures("way")
 def test_signed_queries_find_unsigned_gallery():
     # NumPy compares int64 with uint64 as float64, where 2^53 and 2^53 + 1 are one.
     ids = np.array([2**53, 2**53 + 1, -1])
@@ -224,7 +255,8 @@ def test_signed_queries_find_unsigned_gallery():
     assert ranks.farthest_positive[:2].tolist() == [1, 1]
 
 
-def test_order_of_the_images_changes_nothing(blocks):
+@pytest.mark.usefixtures("way")
+def test_order_of_the_images_changes_nothing():
     rng = np.random.default_rng(10)
     for points in (lattice(100, seed=10), rng.normal(size=(100, 16)).astype(np.float32)):
         labels, shuffle = rng.integers(0, 20, 100), rng.permutation(100)
@@ -234,6 +266,100 @@ def test_order_of_the_images_changes_nothing(blocks):
         )
         for a, b in zip(straight, shuffled, strict=True):
             np.testing.assert_array_equal(a[shuffle], b)
+
+
+def nearly_equal_pairs(n, seed, scale=1.0):
+    """Unit vectors and, in the second half, each of them again with other digits far behind."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(n, 12))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return scale * np.concatenate([points, points + 1e-9 * rng.normal(size=(n, 12))])
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e120])
+def test_differences_that_float32_does_not_see_are_decided(scale):
+    points = nearly_equal_pairs(60, 1, scale)
+    # An image and its shadow are of two classes: float32 cannot tell which is nearer to a third.
+    labels = np.concatenate([np.arange(60) % 6, np.arange(60) % 6 + 6])
+    ranks = assert_equals_loops(points, labels, atol=1e-9 * scale)
+    coarse = (points / scale).astype(np.float32).astype(np.float64)
+    by_rounding = [row["first_rank"] for row in slow_ranks(coarse, labels)]
+    assert (ranks.first_rank != by_rounding).mean() > 0.1
+    indices, distances = nearest_neighbors(points, k=7)
+    expected, far = slow_neighbors(points, points, 7, itself=True)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(distances, far, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("way")
+def test_cosine_order_is_that_of_unit_vectors():
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(80, 16)) * 10.0 ** rng.integers(-3, 4, (80, 1))
+    labels = np.arange(80) % 9
+    unit = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    cosines = 1 - unit.astype(np.float64) @ unit.T.astype(np.float64)
+    ranks = assert_equals_loops(unit, labels)
+    for i in range(80):
+        same = labels == labels[i]
+        same[i] = False
+        first = cosines[i, same].min()
+        assert ranks.first_rank[i] == 1 + (cosines[i, labels != labels[i]] <= first).sum()
+
+
+@pytest.mark.parametrize("width", [1, 3, 64, 1000])
+@pytest.mark.parametrize("kind", ["normal", "lattice", "outlier", "small", "large", "huddled"])
+def test_no_coarse_key_is_off_by_more_than_its_bound(kind, width):
+    rng = np.random.default_rng(width)
+    points = rng.normal(size=(60, width))
+    points = {
+        "normal": points,
+        "lattice": np.round(points),
+        "outlier": np.concatenate([points[:-1], 1e15 * points[-1:]]),
+        "small": 1e-140 * points,
+        "large": 1e140 * points,
+        "huddled": 1000 + 1e-4 * points,
+    }[kind]
+    prepared = Gallery(points, rng.permutation(60))
+    for asked in (points, 1e-3 * points, 1e4 * points):
+        queries = prepared.queries(asked)
+        fine = prepared.fine_tile(queries.fine, 0, 60)
+        off = np.abs(queries.coarse @ prepared.coarse.T - fine * queries.unit)
+        error = prepared.coarse_error(queries, fine)
+        assert (off <= error).all()
+        assert np.isfinite(error).all() and (error <= 1e-4).all()
+        low, high = prepared.coarse_bounds(queries, fine)
+        assert (low <= queries.coarse @ prepared.coarse.T).all()
+        assert (high > queries.coarse @ prepared.coarse.T).all()
+
+
+def test_collapsed_embeddings_are_compared_in_float64_at_once(monkeypatch):
+    choose, given_up = retrieval._choose_closer_negatives, []
+
+    def spy(*arguments):
+        given_up.append(choose(*arguments))
+        return given_up[-1]
+
+    monkeypatch.setattr(retrieval, "_choose_closer_negatives", spy)
+    labels = np.arange(1200) // 5
+    ranks = rank_queries(np.full((1200, 8), 0.1, np.float32), labels)
+    assert (ranks.first_rank == 1196).all()
+    assert given_up and all(counts is None for counts in given_up)
+    rank_queries(np.random.default_rng(0).normal(size=(1200, 8)), labels)
+    assert given_up[-1] is not None
+
+
+def test_a_query_in_the_middle_of_all_others_is_tied_with_them(monkeypatch):
+    monkeypatch.setattr(shortlist, "_TABLE", 2**18)
+    rng = np.random.default_rng(4)
+    points = rng.normal(size=(2_000, 4))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points[::2] = -points[1::2]  # the median stays at the origin
+    points[0] = 0
+    labels = np.arange(2_000) // 4
+    ranks = rank_queries(points, labels)
+    assert ranks.first_rank[0] == 2_000 - 3
+    assert nearest_neighbors(points[:1], points[1:], k=3)[0].tolist() == [[0, 1, 2]]
 
 
 def slow_neighbors(queries, gallery, k, itself):
@@ -249,9 +375,10 @@ def slow_neighbors(queries, gallery, k, itself):
     return indices.astype(int), far
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("k", [1, 4, 39])
 @pytest.mark.parametrize("points", ["lattice", "equal", "normal"])
-def test_nearest_neighbors(blocks, points, k):
+def test_nearest_neighbors(points, k):
     queries = {
         "lattice": lattice(40, seed=11),
         "equal": np.full((40, 5), 0.1, np.float32),
@@ -270,6 +397,30 @@ def test_nearest_neighbors(blocks, points, k):
     np.testing.assert_allclose(distances, far, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("way")
+def test_a_prepared_gallery_is_searched_again_and_again():
+    gallery, queries = lattice(90, seed=21), lattice(31, seed=22)
+    prepared = prepare(gallery)
+    assert len(prepared) == 90
+    for part, k in ((queries, 4), (queries[:1], 90), (queries[7:9] + 0.25, 1)):
+        indices, distances = prepared.neighbors(part, k=k)
+        expected, far = slow_neighbors(part, gallery, k, itself=False)
+        np.testing.assert_array_equal(indices, expected)
+        np.testing.assert_allclose(distances, far, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("way")
+def test_queries_far_outside_the_gallery():
+    gallery = lattice(90, seed=23)
+    for scale in (1e8, 1e-8):
+        queries = scale * np.random.default_rng(24).normal(size=(12, 3))
+        indices, _ = prepare(gallery).neighbors(queries, k=3)
+        far = ((queries[:, None] - gallery) ** 2).sum(axis=2)
+        best = np.sort(far, axis=1)[:, :3]
+        np.testing.assert_allclose(np.take_along_axis(far, indices, axis=1), best, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("way")
 def test_self_is_excluded_by_index_not_by_distance():
     indices, distances = nearest_neighbors([[1.0, 2.0], [1.0, 2.0]], k=1)
     assert indices.tolist() == [[1], [0]]
@@ -344,6 +495,10 @@ X, Y = np.eye(4), np.array([0, 0, 1, 1])
         (lambda: nearest_neighbors(X, X, 5), r"`k` must be.* at least 1 and at most 4\..*k=5"),
         (lambda: nearest_neighbors(X, k=4), r"`k` must be.* at least 1 and at most 3\..*k=4"),
         (lambda: nearest_neighbors(X, X, 0), r"`k` must be.*Received: k=0"),
+        (lambda: prepare(X).neighbors(X, 5), r"`k` must be.* at least 1 and at most 4\..*k=5"),
+        (lambda: prepare(X).neighbors(X[:, :3], 1), r"`queries` and `gallery` must have the same"),
+        (lambda: prepare(X * np.nan), r"`gallery` must be finite.*16 NaN"),
+        (lambda: prepare(X).neighbors(X + np.inf), r"`queries` must be finite.*16 infinite"),
         (lambda: nearest_neighbors(X, X, 1.0), r"`k` must be.*Received: k=1.0"),
         (lambda: sample_distances(X, Y, n_pairs=0), r"`n_pairs` must be.*, at least 1\..*=0"),
     ],
