@@ -1,6 +1,6 @@
 """Exact search in the vectors of an index that count."""
 
-from mdl_tf.metrics import retrieval
+from mdl_tf.metrics import prepare
 
 
 class ExactGallery:
@@ -12,7 +12,7 @@ class ExactGallery:
     """
 
     def __init__(self, vectors, places):
-        self._vectors = vectors[places]
+        self._prepared = prepare(vectors, places)
 
     def neighbors(self, queries, k):
         """The k nearest of each query, nearest first; equal distances by place.
@@ -25,4 +25,4 @@ class ExactGallery:
             `(indices, distances)`: positions in `places`, int64, and Euclidean distances, float64,
             `(Q, k)` each.
         """
-        return retrieval.nearest_neighbors(queries, self._vectors, k)
+        return self._prepared.neighbors(queries, k)

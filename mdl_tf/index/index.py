@@ -22,6 +22,7 @@ from mdl_tf.index.where import check_columns
 from mdl_tf.metrics.calibration import Calibration, calibrate
 
 _PART = 2048  # images that are embedded and kept at a time
+_FEATURES = 2**16  # the same of vectors
 _GALLERIES = 4  # prepared at a time: of all rows, and of the latest filters
 
 
@@ -522,8 +523,9 @@ class Index:
         # Of files that were moved or copied.
         known = self._store.vectors_of([contents.digests[i] for i in new])
         missing = [i for i in new if contents.digests[i] not in known]
-        for start in range(0, len(missing), _PART):
-            part = missing[start : start + _PART]
+        size = _PART if contents.features is None else _FEATURES
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
             vectors = self._embed_contents(contents, part, start, len(missing), progress)
             self._keep(contents, columns, part, vectors)
         moved = [i for i in new if contents.digests[i] in known]
