@@ -49,6 +49,9 @@ class RetrievalMetrics(keras.callbacks.Callback):
         clustering_every: epochs from one k-means to the next, 0 for never. Defaults to `0`.
         margin: of `val_violated_anchors`, in the unit of the distances. Defaults to `0.0`: strict
             discrimination.
+        verification: whether to measure how well a threshold on the distance tells pairs
+            of one class from pairs of two: `val_eer`, `val_roc_auc`, `val_tar_at_far_1e_2` and so
+            on. Needs enough pairs, 10,000 of two classes for the last, `1e_4`. Defaults to `False`.
         log_dir: folder of TensorBoard logs, for histograms of positive and negative distances in
             its `validation` run. Defaults to `None`, no histograms.
         seed: of k-means and of the sample of pairs. Defaults to `0`.
@@ -84,6 +87,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         clustering_every=0,
         *,
         margin=0.0,
+        verification=False,
         log_dir=None,
         seed=0,
         output=None,
@@ -100,6 +104,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         self.every = check_integer("every", every, least=1)
         self.clustering_every = check_integer("clustering_every", clustering_every, least=0)
         self.margin = margin
+        self.verification = bool(verification)
         self.log_dir = log_dir
         # The seeds of k-means.
         self.seed = check_integer("seed", seed, least=0, below=2**32)
@@ -203,10 +208,11 @@ class RetrievalMetrics(keras.callbacks.Callback):
 
     def _watched(self):
         """The metrics that are written, a list of `table.Metric`."""
+        requested = {"clusters": self.clustering_every, "pairs": self.verification}
         return [
             metric
             for metric in table.rows(self.ks)
-            if metric.watched and (metric.source != "clusters" or self.clustering_every)
+            if metric.watched and requested.get(metric.source, True)
         ]
 
     def _clusters_missing(self):
@@ -258,6 +264,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
             ks=self.ks,
             margin=self.margin,
             clustering=clustering,
+            verification=self.verification,
             seed=self.seed,
         )
         self.distances = Distances(*sample_distances(embeddings, labels, seed=self.seed))

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from mdl_tf import __version__
-from mdl_tf.cli import compare, convert, datasets, doctor, evaluate, recipes, search, train
+from mdl_tf.cli import compare, convert, datasets, doctor, evaluate, index, recipes, search, train
 from mdl_tf.cli.common import Parser
 from mdl_tf.config import ConfigError
 
@@ -17,6 +17,7 @@ _COMMANDS = {
     "doctor": doctor.run,
     "embed": search.run_embed,
     "search": search.run_search,
+    "index": index.run,
     "datasets": datasets.run,
     "recipes": recipes.run,
     "convert-weights": convert.run,
@@ -30,7 +31,7 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for command in (train, evaluate, compare, doctor, search, datasets, recipes, convert):
+    for command in (train, evaluate, compare, doctor, search, index, datasets, recipes, convert):
         command.add_to(commands)
     return parser
 

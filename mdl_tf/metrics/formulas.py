@@ -100,6 +100,41 @@ def mean_negative_distance(distances):
     return float(distances.negative.mean()) if len(distances.negative) else 0.0
 
 
+def eer(roc):
+    """Equal error rate of pairs: as many positive ones refused as negative ones accepted."""
+    return roc.eer
+
+
+def roc_auc(roc):
+    """Area under the ROC curve of pairs."""
+    return roc.auc
+
+
+def tar_at_far_1e_2(roc):
+    """True accept rate at a false accept rate of 1e-2, or `None` with too few pairs."""
+    return roc.tar_at(1e-2)
+
+
+def tar_at_far_1e_3(roc):
+    """True accept rate at a false accept rate of 1e-3, or `None` with too few pairs."""
+    return roc.tar_at(1e-3)
+
+
+def tar_at_far_1e_4(roc):
+    """True accept rate at a false accept rate of 1e-4, or `None` with too few pairs."""
+    return roc.tar_at(1e-4)
+
+
+def count_positive_pairs(roc):
+    """Pairs of one class that were drawn."""
+    return roc.positive_pairs
+
+
+def count_negative_pairs(roc):
+    """Pairs of two classes that were drawn."""
+    return roc.negative_pairs
+
+
 def nmi(clusters):
     """Normalised mutual information of classes and clusters."""
     return clustering.nmi(clusters.labels, clusters.clusters)

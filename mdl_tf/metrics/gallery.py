@@ -48,14 +48,14 @@ class Gallery:
 
     Args:
         embeddings: float32 or float64, finite, shape `(G, D)`; kept as they are.
-        order: positions of `embeddings`, shape `(G,)`: the image of each column.
+        order: positions of `embeddings`, shape `(G,)`: the image of each column; some or all.
     """
 
     def __init__(self, embeddings, order):
         self.embeddings, self.order = embeddings, order
-        size, width = embeddings.shape
+        size, width = len(order), embeddings.shape[1]
         # A median is not dragged away by outliers, and any point does, so a sample is enough.
-        sample = embeddings[:: size // 1024 + 1].astype(np.float64)
+        sample = embeddings[:: len(embeddings) // 1024 + 1].astype(np.float64)
         self.centre = np.median(sample, axis=0)
         reach = np.maximum(
             embeddings.max(axis=0) - self.centre, self.centre - embeddings.min(axis=0)

@@ -19,12 +19,14 @@ _BLOCK_KEYS = 2**23  # float64, kept at a time where all are wanted
 _TILE_COLUMNS = 2**14
 
 
-def prepare(gallery):
+def prepare(gallery, order=None):
     """Prepares a gallery for many searches; the first query then costs no more than the next.
 
     Args:
         gallery: embeddings, any float or integer dtype, shape `(G, D)`. They are kept, not copied,
             if they are float32 or float64, and must not change.
+        order: those that can be found, positions of `gallery`, int64, shape `(n,)`. Defaults to
+            `None`: all, in their order.
 
     Returns:
         A `PreparedGallery`; it holds `4 * G * (D + 5)` bytes beside the embeddings.
@@ -32,14 +34,14 @@ def prepare(gallery):
     Raises:
         ValueError: on a wrong shape or dtype, or numbers that are not finite.
     """
-    return PreparedGallery(as_embeddings(gallery, "gallery"))
+    return PreparedGallery(as_embeddings(gallery, "gallery"), order)
 
 
 class PreparedGallery:
     """A gallery that can be searched at once; `prepare` makes one."""
 
-    def __init__(self, embeddings):
-        self._gallery = Gallery(embeddings, np.arange(len(embeddings)))
+    def __init__(self, embeddings, order=None):
+        self._gallery = Gallery(embeddings, np.arange(len(embeddings)) if order is None else order)
 
     def __len__(self):
         return len(self._gallery)
@@ -52,8 +54,8 @@ class PreparedGallery:
             k: how many, at most G. Defaults to `10`.
 
         Returns:
-            `(indices, distances)`: positions in the gallery, int64, shape `(Q, k)`, and Euclidean
-            distances, float64, shape `(Q, k)`.
+            `(indices, distances)`: positions in the gallery (in `order`, if there is one), int64,
+            shape `(Q, k)`, and Euclidean distances, float64, shape `(Q, k)`.
 
         Raises:
             ValueError: on a wrong shape or dtype, numbers that are not finite, or `k` out of range.
@@ -74,7 +76,7 @@ class PreparedGallery:
             if near is None:
                 near = _compare_all(gallery, rows, k, itself)
             far = measure_distances(
-                queries, np.repeat(block, k), gallery.embeddings, near.ravel()
+                queries, np.repeat(block, k), gallery.embeddings, gallery.order[near.ravel()]
             ).reshape(near.shape)
             nearest_first = np.argsort(far, axis=1, kind="stable")
             indices[block] = np.take_along_axis(near, nearest_first, axis=1)

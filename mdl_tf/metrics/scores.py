@@ -18,7 +18,11 @@ from mdl_tf.checks import check_integer, check_number
 from mdl_tf.metrics import formulas, table
 from mdl_tf.metrics.clustering import cluster
 from mdl_tf.metrics.formulas import Clusters, Queries
-from mdl_tf.metrics.retrieval import QueryRanks, rank_queries
+from mdl_tf.metrics.retrieval import QueryRanks, rank_queries, sample_distances
+from mdl_tf.metrics.verification import Roc
+
+# Of each kind, for verification: a hundred stand behind a false accept rate of 1e-4.
+PAIRS = 1_000_000
 
 
 def evaluate(
@@ -30,9 +34,10 @@ def evaluate(
     ks=(1, 2, 4, 8),
     margin=0.0,
     clustering=False,
+    verification=False,
     seed=0,
 ):
-    """Measures retrieval, and clustering on request, in one pass.
+    """Measures retrieval in one pass, and clustering and verification on request.
 
     Args:
         embeddings: the queries, any float or integer dtype, shape `(Q, D)`.
@@ -46,7 +51,10 @@ def evaluate(
         clustering: whether to run k-means, with as many clusters as `labels` has classes, on
             `embeddings` (not on the gallery). Off by default: it takes seconds for 100 classes and
             far longer than all the rest for 10,000. Needs scikit-learn.
-        seed: of k-means.
+        verification: whether to measure how well a threshold on the distance tells pairs of one
+            class from pairs of two, on at most a million pairs of each kind of `embeddings` (not
+            of the gallery). Off by default: it takes a second.
+        seed: of k-means and of the pairs.
 
     Returns:
         A dict of Python numbers, in this order; shares and scores lie in [0, 1]:
@@ -62,6 +70,9 @@ def evaluate(
           query has a negative, these keys are missing.
         - `queries`, `lone_queries`: how many count, and how many do not as nobody in the gallery
           is of their class.
+        - with `verification`: `eer`, `roc_auc`, `tar_at_far_1e_2`, `tar_at_far_1e_3`,
+          `tar_at_far_1e_4` (as `verification.Roc`; missing where the pairs are too few to tell),
+          `positive_pairs`, `negative_pairs`. Missing if there is no pair of a kind.
         - with `clustering`: `nmi`, `f1` (`pairwise_f1`), `kmeans_inertia` (sum of squared
           distances to the cluster centres). Lone queries take part.
 
@@ -75,6 +86,10 @@ def evaluate(
         labels = np.asarray(labels)
         clusters = cluster(embeddings, len(np.unique(labels)), seed=seed)
         sources["clusters"] = Clusters(labels, *clusters)
+    if verification:
+        distances = sample_distances(embeddings, labels, PAIRS, seed)
+        if all(map(len, distances)):
+            sources["pairs"] = Roc(*distances)
     return compute(sources, ks)
 
 
@@ -83,7 +98,7 @@ def compute(sources, ks=()):
 
     Args:
         sources: a dict from `table.SOURCES`, some of them, to what the functions of metrics take:
-            `Queries`, `Clusters` and `Distances` of `formulas`.
+            `Queries`, `Clusters` and `Distances` of `formulas`, `Roc` of `verification`.
         ks: the K of Recall@K. Defaults to none.
 
     Returns:

@@ -9,9 +9,12 @@ import dataclasses
 import pkgutil
 import re
 
-# What was measured of a set: `Queries`, `Clusters`, `Distances` of `formulas`. `evaluate` has the
-# first, with clustering the second; `RetrievalMetrics` has the third as well, a sample of pairs.
-SOURCES = ("queries", "clusters", "distances")
+# What was measured of a set: `Queries`, `Distances` and `Clusters` of `formulas`, `Roc` of
+# `verification`. `evaluate` has the first, with clustering "clusters", with verification "pairs";
+# `RetrievalMetrics` has "distances" as well, a sample of pairs.
+SOURCES = ("queries", "clusters", "distances", "pairs")
+# Those that are measured on request only.
+ON_REQUEST = {"clusters": "clustering", "pairs": "verification"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Metric:
     Raises:
         ValueError: for an unknown source; if the best of a metric is looked for (monitored,
             headline or compared) and larger is not better; or if one that is monitored or in the
-            epoch table is not watched, or needs k-means, which not every epoch has.
+            epoch table is not watched, or has a source that not every epoch has.
     """
 
     key: str
@@ -73,10 +76,10 @@ class Metric:
                 "A metric that is `monitored` or `in_epoch_table` must be `watched`. "
                 f"Received: {self.key}"
             )
-        if (self.monitored or self.in_epoch_table) and self.source == "clusters":
+        if (self.monitored or self.in_epoch_table) and self.source in ON_REQUEST:
             raise ValueError(
-                "A metric that is `monitored` or `in_epoch_table` must not have the source "
-                f"'clusters', which not every epoch has. Received: {self.key}"
+                "A metric that is `monitored` or `in_epoch_table` must not have a source that is "
+                f"measured on request only. Received: {self.key}, of {self.source!r}"
             )
 
     @property
@@ -202,6 +205,56 @@ METRICS = (
         unit="distance",
         larger_is_better=None,
         in_epoch_table=True,
+        in_tables=False,
+    ),
+    Metric(
+        "eer",
+        "EER",
+        "mdl_tf.metrics.formulas:eer",
+        "Pairs are called the same up to a distance. At the distance where as many pairs of one "
+        "class are missed as pairs of two classes are taken for one: that share.",
+        source="pairs",
+        larger_is_better=False,
+    ),
+    Metric(
+        "roc_auc",
+        "AUC",
+        "mdl_tf.metrics.formulas:roc_auc",
+        "Probability that a pair of one class is nearer than a pair of two; 0.5 is chance.",
+        source="pairs",
+        in_tables=False,
+    ),
+    *(
+        Metric(
+            f"tar_at_far_1e_{digits}",
+            f"TAR@1e-{digits}",
+            f"mdl_tf.metrics.formulas:tar_at_far_1e_{digits}",
+            "Share of the pairs of one class that are called the same at the distance up to which "
+            f"one in {10**digits:,} pairs of two classes is, too.",
+            source="pairs",
+        )
+        for digits in (2, 3, 4)
+    ),
+    Metric(
+        "positive_pairs",
+        "positive pairs",
+        "mdl_tf.metrics.formulas:count_positive_pairs",
+        "Pairs of one class behind the equal error rate, at most a million, drawn at random.",
+        source="pairs",
+        unit="pairs",
+        larger_is_better=None,
+        watched=False,
+        in_tables=False,
+    ),
+    Metric(
+        "negative_pairs",
+        "negative pairs",
+        "mdl_tf.metrics.formulas:count_negative_pairs",
+        "Pairs of two classes behind the equal error rate, at most a million, drawn at random.",
+        source="pairs",
+        unit="pairs",
+        larger_is_better=None,
+        watched=False,
         in_tables=False,
     ),
     Metric(

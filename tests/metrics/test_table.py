@@ -33,7 +33,8 @@ def test_keys_and_titles_are_told_once():
 
 
 def test_results_are_in_the_order_of_the_table():
-    report = evaluate(POINTS, LABELS, ks=(2, 1), clustering=True)
+    points = np.random.default_rng(0).normal(size=(300, 2))
+    report = evaluate(points, np.arange(300) % 9, ks=(2, 1), clustering=True, verification=True)
     measured = [metric.key for metric in table.rows(ks=(2, 1)) if metric.source != "distances"]
     assert list(report) == measured
     assert "`recall_at_{k}`" in evaluate.__doc__
@@ -63,6 +64,9 @@ def test_what_is_written_while_training():
     ]
     clustered = RetrievalMetrics((POINTS, LABELS), ks=(1, 5), clustering_every=2)
     assert clustered.keys == [*plain.keys, "val_nmi", "val_f1"]
+    verified = RetrievalMetrics((POINTS, LABELS), ks=(1, 5), verification=True)
+    tars = [f"val_tar_at_far_1e_{digits}" for digits in (2, 3, 4)]
+    assert verified.keys == [*plain.keys, "val_eer", "val_roc_auc", *tars]
 
 
 def test_who_asks_for_a_few():
@@ -116,8 +120,12 @@ def test_results_as_text():
         ({"headline": True, "larger_is_better": False}, "must have `larger_is_better`.*: a"),
         ({"monitored": True, "watched": False}, "must be `watched`. Received: a"),
         ({"in_epoch_table": True, "watched": False}, "must be `watched`. Received: a"),
-        ({"monitored": True, "source": "clusters"}, "must not have the source 'clusters'.*: a"),
-        ({"in_epoch_table": True, "source": "clusters"}, "must not have the source 'clusters'"),
+        ({"monitored": True, "source": "clusters"}, "measured on request.* a, of 'clusters'"),
+        ({"in_epoch_table": True, "source": "clusters"}, "measured on request.*'clusters'"),
+        (
+            {"monitored": True, "source": "pairs"},
+            "measured on request.*'pairs'",
+        ),
     ],
 )
 def test_rows_that_cannot_be(settings, message):

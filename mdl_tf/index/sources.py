@@ -1,0 +1,151 @@
+"""What can be put into an index or looked for in it: images and vectors, as one form."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mdl_tf import datasets
+from mdl_tf.datasets.own import folder as image_folder
+from mdl_tf.datasets.own import npz_file
+from mdl_tf.images import file as image_file
+
+
+class Contents(NamedTuple):
+    """Images or features to be put in, n of them."""
+
+    root: str  # folder of the files, an absolute path; empty if they are none
+    names: list
+    labels: list  # texts or None
+    digests: list  # of what each holds
+    images: datasets.ImageSet | None  # exactly one of these two
+    features: np.ndarray | None
+    problems: tuple = ()  # files that cannot be used
+
+
+def read_folder(folder, on_corrupt="error", progress=None):
+    """All images below a folder, at any depth; the label of each is the subfolder that it is in.
+
+    Args:
+        folder: of images.
+        on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
+            `"error"`.
+        progress: a function of (files done, files). Defaults to `None`.
+
+    Returns:
+        `Contents`.
+
+    Raises:
+        ValueError: as `datasets.check`, or if there are no images.
+    """
+    folder = Path(folder).expanduser()
+    collection = image_folder.read_any(folder)
+    collection = datasets.check(collection, on_corrupt, progress, singles=True)
+    images, root = collection.images, Path(os.path.abspath(folder))
+    names = [Path(os.path.abspath(path)).relative_to(root).as_posix() for path in images.paths]
+    places = [images.class_names[label] for label in images.labels]
+    labels = [None if place == "." else place for place in places]
+    digests = [digest.decode() for digest in images.digests.tolist()]
+    return Contents(str(root), names, labels, digests, images, None, collection.problems)
+
+
+def read_features(features, names=None, labels=None):
+    """Vectors in memory.
+
+    Args:
+        features: `(n, F)` floats.
+        names: n texts, each another. Defaults to `None`: their numbers.
+        labels: n texts, or integers. Defaults to `None`: none.
+
+    Returns:
+        `Contents`.
+
+    Raises:
+        ValueError: if lengths differ, or names are not texts or not each another.
+    """
+    count = len(features)
+    names = [str(i) for i in range(count)] if names is None else list(names)
+    labels = [None] * count if labels is None else list(labels)
+    for what, values in (("names", names), ("labels", labels)):
+        if len(values) != count:
+            raise ValueError(
+                f"`{what}` must be as many as the vectors. "
+                f"Received: {len(values):,} {what}, {count:,} vectors"
+            )
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < count:
+        raise ValueError("`names` must be texts, each another. Received: names=" + repr(names[:5]))
+    digests = [image_file.digest(np.ascontiguousarray(row).tobytes()) for row in features]
+    labels = [label if label is None else str(label) for label in labels]
+    return Contents("", names, labels, digests, None, np.asarray(features))
+
+
+def read_npz(path):
+    """Features in an `.npz` file, as `--dataset npz` takes them.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        `Contents`; the name of a row is that of the file and its number.
+
+    Raises:
+        ValueError: if it is no such file, or has images.
+    """
+    collection = npz_file.read(path)
+    images = collection.images
+    if images.features is None:
+        raise ValueError(
+            f"`source` must be an .npz file with features. Received: {path}, with images: put "
+            "them into files"
+        )
+    names = [f"{Path(path).stem}/{i}" for i in range(len(images))]
+    labels = [images.class_names[label] for label in images.labels]
+    return read_features(images.features, names, labels)
+
+
+def read_queries(queries):
+    """Image files, or pixels, as an `ImageSet`; or `None` for vectors.
+
+    Args:
+        queries: paths or one path; `(n, H, W, 3)` uint8; or `(n, D)` floats.
+
+    Returns:
+        An `ImageSet` of n images, checked; `None` for a matrix of floats.
+
+    Raises:
+        ValueError: if one cannot be used.
+    """
+    if hasattr(queries, "shape"):
+        if len(queries.shape) == 2 and np.asarray(queries).dtype.kind == "f":
+            return None
+        return datasets.ImageSet(
+            "queries", np.zeros(len(queries), np.int64), ("query",), images=np.asarray(queries)
+        )
+    queries = [queries] if isinstance(queries, str | os.PathLike) else list(queries)
+    paths = tuple(str(Path(path).expanduser()) for path in queries)
+    if not paths:
+        raise ValueError("`queries` must be at least one image file. Received: none")
+    images = datasets.ImageSet("queries", np.zeros(len(paths), np.int64), ("query",), paths=paths)
+    try:
+        return datasets.check(datasets.Collection(images, ("test",)), singles=True).images
+    except datasets.CorruptImagesError as error:
+        listed = "; ".join(f"{path} {reason}" for path, reason in error.problems)
+        raise ValueError(
+            f"`queries` must be image files that can be used. Received: {listed}"
+        ) from error
+
+
+def unlabelled(images, indices):
+    """Some images of a set, in the order of `indices`, as if of one class.
+
+    Args:
+        images: an `ImageSet`.
+        indices: integers, `(n,)`.
+
+    Returns:
+        An `ImageSet`.
+    """
+    labels = np.zeros(len(images), np.int64)
+    return dataclasses.replace(images, labels=labels, class_names=("",)).take(indices)

@@ -1,0 +1,189 @@
+"""An index on disk: a folder with a table of rows, a file of vectors, and the model that made them.
+
+Crash-safe by order: vectors are written behind those that count, then one transaction of SQLite
+makes them count. Removed rows leave holes in the file of vectors; when there are more holes than
+rows, a second file without them takes its place in the same way.
+"""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from mdl_tf.index.rows import Rows
+from mdl_tf.index.vectors import VectorFile
+
+_ROWS = "rows.sqlite"
+_HOLES = 1024  # as many at least, before the file of vectors is written anew
+_COPIED = 2**16  # rows at a time
+
+
+class Store:
+    """Rows and vectors of an index in a folder.
+
+    Args:
+        folder: of the index.
+        new: whether to make one. Defaults to `False`.
+
+    Raises:
+        ValueError: if the folder is no index, a later version's, or damaged.
+    """
+
+    def __init__(self, folder, new=False):
+        self.folder = Path(folder)
+        path = self.folder / _ROWS
+        if not new and not path.is_file():
+            raise ValueError(f"The index must be a folder with {_ROWS}. Received: {self.folder}")
+        self.rows = Rows(path, new=new)
+        if new:
+            self.rows.set_fact("generation", 0)
+        self._file = self._generation = None
+
+    def close(self):
+        """Let go of the files."""
+        self.rows.close()
+        self._file = self._generation = None
+
+    @property
+    def width(self):
+        """D, numbers in a vector; `None` before the first."""
+        return self.rows.fact("width")
+
+    def read(self, where=None):
+        """What can be searched, as it is at one moment.
+
+        Args:
+            where: a filter, as `mdl_tf.index.where` has it. Defaults to `None`: all rows.
+
+        Returns:
+            `(vectors, places)`: all vectors by place, holes among them, `(P, D)` float32, mapped
+            into memory; and the places that count, rising, `(n,)` int64.
+
+        Raises:
+            ValueError: for a filter that cannot be, or a damaged file.
+        """
+        with self.rows.reading():
+            if self.width is None:
+                return np.empty((0, 0), np.float32), self.rows.places(where)
+            return self._vector_file().read(self.rows.end), self.rows.places(where)
+
+    def vectors_of(self, digests):
+        """Vectors of contents that are there, under whatever name.
+
+        Args:
+            digests: of contents.
+
+        Returns:
+            A dict from digest to `(D,)` float32.
+        """
+        with self.rows.reading():
+            places = self.rows.by_digest(digests)
+            vectors = self._vector_file().read(self.rows.end) if places else None
+            return {digest: np.array(vectors[place]) for digest, place in places.items()}
+
+    def add(self, rows, vectors):
+        """Add rows with their vectors; of the same root and name the old row goes.
+
+        Args:
+            rows: n `Row`s, whose places are not looked at.
+            vectors: `(n, D)` float32.
+        """
+        with self.rows.writing():
+            if self.width is None:
+                self.rows.set_fact("width", vectors.shape[1])
+            first = self.rows.end
+            self._vector_file().write(first, vectors)
+            self.rows.add(row._replace(place=first + i) for i, row in enumerate(rows))
+
+    def remove(self, places):
+        """Remove the rows of some places, and holes when there are many."""
+        with self.rows.writing():
+            self.rows.remove(places)
+        if self.rows.end - len(self.rows) > max(_HOLES, len(self.rows)):
+            self._close_up()
+
+    def copy_to(self, folder):
+        """Write the index into a new folder, without holes.
+
+        Args:
+            folder: an empty one.
+        """
+        folder = Path(folder)
+        with self.rows.reading():
+            self.rows.copy_to(folder / _ROWS)
+            source = self._vector_file() if self.width else None
+        for path in self.folder.iterdir():
+            if path.name != _ROWS and not path.name.startswith((_ROWS, "vectors-", ".")):
+                copy = shutil.copytree if path.is_dir() else shutil.copyfile
+                copy(path, folder / path.name)
+        with contextlib.closing(Store(folder)) as copied:
+            if source is not None:
+                copied._close_up(source)
+
+    def _close_up(self, source=None):
+        """Write the vectors that count into a new file, and let it take the old one's place."""
+        with self.rows.writing():
+            source = source or self._vector_file()
+            places, end = self.rows.places(), self.rows.end
+            old = self._path(self.rows.fact("generation"))
+            generation = self.rows.fact("generation") + 1
+            self._path(generation).unlink(missing_ok=True)  # of a kill
+            target = VectorFile(self._path(generation), self.width)
+            vectors = source.read(end)
+            for start in range(0, len(places), _COPIED):
+                target.write(start, vectors[places[start : start + _COPIED]])
+            self.rows.renumber(places)
+            self.rows.set_fact("generation", generation)
+        self._file = None
+        # Who has it mapped goes on to see it.
+        old.unlink(missing_ok=True)
+
+    def _vector_file(self):
+        generation = self.rows.fact("generation")
+        if self._file is None or generation != self._generation:
+            self._file = VectorFile(self._path(generation), self.width)
+            self._generation = generation
+        return self._file
+
+    def _path(self, generation):
+        return self.folder / f"vectors-{generation}.f32"
+
+
+def is_index(path):
+    """Whether a path is a folder with an index."""
+    return (Path(path) / _ROWS).is_file()
+
+
+def as_vectors(vectors, width=None):
+    """Vectors as an index keeps them.
+
+    Args:
+        vectors: finite floats, shape `(n, D)`.
+        width: D that they must have. Defaults to `None`: any.
+
+    Returns:
+        `(n, D)` float32.
+
+    Raises:
+        ValueError: for something else.
+    """
+    vectors = np.asarray(vectors)
+    is_float = vectors.dtype.kind == "f" or vectors.dtype.name == "bfloat16"
+    if vectors.ndim != 2 or not is_float or not vectors.shape[1]:
+        raise ValueError(
+            f"Vectors must be (n, D) floats. Received: shape {vectors.shape}, {vectors.dtype}"
+        )
+    if width is not None and vectors.shape[1] != width:
+        raise ValueError(
+            f"Vectors must have the {width} numbers of the index. Received: {vectors.shape[1]}"
+        )
+    with np.errstate(over="ignore"):
+        vectors = vectors.astype(np.float32, copy=False)
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise ValueError(
+            "Vectors must be finite in float32. "
+            f"Received: NaN or infinity in {len(wrong):,} rows, such as {wrong[:5].tolist()}"
+        )
+    return vectors

@@ -1,0 +1,165 @@
+"""Thresholds for "the same or not", settled on some classes and used on others."""
+
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from mdl_tf.checks import check_integer, check_number
+from mdl_tf.metrics.retrieval import sample_distances
+from mdl_tf.metrics.verification import Roc
+
+PAIRS = 1_000_000
+_VERSION = 1
+# False accept rates that are kept: 20 to each factor of ten.
+_FARS = tuple(10 ** (-step / 20) for step in range(6, 121))
+
+
+class Point(NamedTuple):
+    """A threshold, and what it gave on the classes that it was settled on."""
+
+    far: float  # false accept rate that it keeps
+    threshold: float  # the largest distance that is called the same
+    tar: float  # true accept rate
+    accepted: int  # pairs of two classes behind the rate: how many were called the same at most
+
+
+class Calibration:
+    """What a distance means: thresholds by false accept rate.
+
+    `calibrate` makes one; it is kept as JSON with a run and an index.
+
+    Args:
+        points: `Point`s, the largest rate first.
+        positive_pairs: pairs of one class that were looked at.
+        negative_pairs: pairs of two classes.
+        classes: that the pairs came from.
+        eer: equal error rate.
+        auc: area under the ROC curve.
+        source: what the classes were, in words.
+    """
+
+    def __init__(self, points, *, positive_pairs, negative_pairs, classes, eer, auc, source):
+        self.points = tuple(Point(*point) for point in points)
+        self.positive_pairs, self.negative_pairs = positive_pairs, negative_pairs
+        self.classes, self.eer, self.auc, self.source = classes, eer, auc, source
+
+    def point(self, far):
+        """The largest threshold that keeps a false accept rate.
+
+        Args:
+            far: above 0, below 1.
+
+        Returns:
+            A `Point`, of this rate or the next lower one that is kept.
+
+        Raises:
+            ValueError: if `far` is no such rate, or so low that the pairs cannot tell.
+        """
+        far = check_number("far", far, above=0, below=1)
+        for point in self.points:
+            if point.far <= far * (1 + 1e-9):
+                return point
+        least = self.points[-1].far if self.points else None
+        raise ValueError(
+            "`far` must be a false accept rate that the calibration can tell, "
+            + (f"at least {least:.1g}" if least else "of which there is none")
+            + f": it saw {self.negative_pairs:,} pairs of two classes. Received: far={far:g}"
+        )
+
+    def to_json(self):
+        """As text, for `from_json`."""
+        kept = {"version": _VERSION, **vars(self)}
+        kept["points"] = [[float(f"{number:.9g}") for number in point] for point in self.points]
+        return json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """A calibration from its text.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        try:
+            kept = json.loads(text)
+            if kept.pop("version") != _VERSION:
+                raise ValueError("is of another version")
+            points = kept.pop("points")
+            return cls([(*map(float, p[:3]), int(p[3])) for p in points], **kept)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise ValueError(f"The calibration must be one that was kept. Received: {error}") from (
+                error
+            )
+
+    def __repr__(self):
+        return (
+            f"Calibration(EER {self.eer:.3f}, on {self.negative_pairs:,} pairs of "
+            f"{self.classes:,} classes, {self.source!r})"
+        )
+
+
+def calibrate(embeddings, labels, *, pairs=PAIRS, seed=0, source=""):
+    """Settles thresholds on labelled embeddings: of classes that are not those of the test.
+
+    Args:
+        embeddings: floats, shape `(N, D)`.
+        labels: class of each, integers, shape `(N,)`; at least two, one with two images.
+        pairs: of each kind that are drawn at most. Defaults to 1,000,000.
+        seed: of the draw. Defaults to `0`.
+        source: what the classes are, in words. Defaults to `""`.
+
+    Returns:
+        A `Calibration`; its thresholds are for the Euclidean distance.
+
+    Raises:
+        ValueError: if there is no pair of one class, or of two.
+    """
+    pairs = check_integer("pairs", pairs, least=1)
+    positive, negative = sample_distances(embeddings, labels, pairs, seed)
+    if not len(positive) or not len(negative):
+        raise ValueError(
+            "`labels` must hold a class with two images, and two classes. "
+            f"Received: {len(positive):,} pairs of one class, {len(negative):,} of two"
+        )
+    roc = Roc(positive, negative)
+    points = []
+    for far in _FARS:
+        threshold = roc.threshold_at(far)
+        if threshold is not None:
+            points.append((far, threshold, roc.tar(threshold), roc.accepted_at(far)))
+    return Calibration(
+        points,
+        positive_pairs=roc.positive_pairs,
+        negative_pairs=roc.negative_pairs,
+        classes=len(np.unique(labels)),
+        eer=roc.eer,
+        auc=roc.auc,
+        source=source,
+    )
+
+
+def describe(calibration):
+    """A calibration as lines of text, for people.
+
+    Args:
+        calibration: a `Calibration`.
+
+    Returns:
+        A string of several lines.
+    """
+    lines = [
+        f"Same or different: equal error rate {calibration.eer:.3f} on {calibration.classes:,} "
+        f"classes ({calibration.positive_pairs:,} pairs of one class, "
+        f"{calibration.negative_pairs:,} of two)",
+        "  one of two classes taken for one   threshold   pairs of one class found   pairs behind",
+    ]
+    for exponent in range(1, 7):
+        far = 10.0**-exponent
+        near = [p for p in calibration.points if math.isclose(p.far, far, rel_tol=1e-6)]
+        for point in near:
+            lines.append(
+                f"  {f'1 in {10**exponent:,}':>33}   {point.threshold:9.4f}   {point.tar:24.1%}   "
+                f"{point.accepted:12,}"
+            )
+    return "\n".join(lines)
