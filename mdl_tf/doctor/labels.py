@@ -46,16 +46,28 @@ def check_images(suspects):
         if share < thresholds.JUDGES
     ]
     share = counted / judged
+    verdict, small = level(share, *thresholds.SUSPECTS), ""
+    if suspects.median_size < thresholds.SMALL_CLASS:
+        verdict = "look" if counted else verdict
+        small = (
+            f" The classes are small, {suspects.median_size:g} images in the middle: a class of so "
+            "few says little about what belongs to it, so look at each suspect before you change "
+            "its label."
+        )
     return Finding(
         "labels of images",
-        level(share, *thresholds.SUSPECTS),
+        verdict,
         f"{counted:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
-        f"their labels look wrong; {nearest}." + "".join(silent),
+        f"their labels look wrong, and their nearest images are of that class; {nearest}."
+        + "".join(silent)
+        + small,
         f"look from {thresholds.SUSPECTS[0]:.1%} of the images, wrong from "
-        f"{thresholds.SUSPECTS[1]:.0%}; an image counts from a `sure` of {thresholds.SURE:.2f} on. "
-        + _LEARNED,
+        f"{thresholds.SUSPECTS[1]:.0%}, but never wrong with fewer than {thresholds.SMALL_CLASS} "
+        f"images a class; an image counts from a score of {thresholds.SCORE:.2f} on (no "
+        f"probability), if of its {thresholds.NEIGHBORS} nearest images none is of its own class "
+        "and most are of the other. " + _LEARNED,
         (
-            "Look at them, the surest first: suspects.csv and suspects.png; put right or remove "
+            "Look at them, the likeliest first: suspects.csv and suspects.png; put right or remove "
             "what is wrong, and train again",
         ),
         numbers,
@@ -120,7 +132,9 @@ def check_classes(suspects, names):
 
 
 def write_suspects(suspects, image_set, sides, file_of):
-    """`suspects.csv`: images that lie nearer to another class than to their own, surest first.
+    """`suspects.csv`: images that lie nearer to another class than to their own.
+
+    Those that are counted stand first; `score` is no probability.
 
     Args:
         suspects: `Suspects`.
@@ -132,10 +146,13 @@ def write_suspects(suspects, image_set, sides, file_of):
         CSV as text.
     """
     names = image_set.class_names
-    rows = [("path", "class", "looks_like", "sure", "split")]
+    numbers = ("score", "near_own", "near_other", "class_images")
+    rows = [("path", "class", "looks_like", *numbers, "split")]
     for i in suspects.order.tolist():
         own, other = image_set.labels[i], suspects.looks_like[i]
-        rows.append((file_of(i), names[own], names[other], f"{suspects.sure[i]:.4f}", sides[own]))
+        near = (suspects.near_own[i], suspects.near_other[i], suspects.sizes[own])
+        numbers = (f"{suspects.score[i]:.4f}", *near)
+        rows.append((file_of(i), names[own], names[other], *numbers, sides[own]))
     return _csv(rows)
 
 

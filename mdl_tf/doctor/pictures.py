@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 
+from mdl_tf.doctor import thresholds
 from mdl_tf.metrics import nearest_neighbors, sample_distances
 from mdl_tf.pictures import plots, thumbnails
 from mdl_tf.words import clean
@@ -15,7 +16,7 @@ _LONGEST = 24
 
 
 def draw_suspects(suspects, image_set, embeddings, file_of):
-    """The surest suspects, each with its nearest images and their classes.
+    """The likeliest suspects, each with its nearest images and their classes.
 
     Args:
         suspects: `Suspects`, of which at least one is one.
@@ -49,7 +50,8 @@ def _title(suspects, image_set, i, file):
     name = file.replace("\\", "/").split("/")[-1]
     own, other = (image_set.class_names[c] for c in (image_set.labels[i], suspects.looks_like[i]))
     own, other, name = (clean(text, _LONGEST) for text in (own, other, name))
-    return f"labelled\n{own}\nlooks like\n{other}\nsure {suspects.sure[i]:.3f}\n{name}"
+    near = f"{suspects.near_other[i]} of {thresholds.NEIGHBORS} near"
+    return f"labelled\n{own}\nlooks like\n{other}\n{near}\n{name}"
 
 
 def draw_classes(suspects, image_set):

@@ -1,7 +1,8 @@
 """Labels that look wrong: images that lie inside another class, classes that are one or two.
 
 Every class is its mean. An image is compared with the mean of the other images of its class, so
-that it does not vouch for itself, and with the nearest mean of another class.
+that it does not vouch for itself, and with the nearest mean of another class. A mean of few images
+lies anywhere, so the nearest images have to agree before a label counts as wrong.
 """
 
 from typing import NamedTuple
@@ -20,8 +21,11 @@ class Suspects(NamedTuple):
     """What a set of embeddings says about its labels; N images of C classes."""
 
     looks_like: np.ndarray  # (N,) int64, the class of the nearest other mean
-    sure: np.ndarray  # (N,) 0 to 1: odds / (odds + C - 1), at least 50 for C - 1
+    score: np.ndarray  # (N,) 0 to 1, to sort by: odds / (odds + C - 1), at least 50 for C - 1
     odds: np.ndarray  # (N,) logarithm of p(other) / p(own); -inf if alone in its class
+    near_own: np.ndarray  # (N,) int64, of the nearest images those of the own class
+    near_other: np.ndarray  # (N,) int64, of the nearest images those of the other class
+    sizes: np.ndarray  # (C,) int64, images of each class
     judged: np.ndarray  # (N,) bool, of a side of which the network knows enough
     right: dict  # for each side the share of images that are nearest to their own class's mean
     known: np.ndarray  # (C,) bool, classes of such a side
@@ -32,8 +36,11 @@ class Suspects(NamedTuple):
 
     @property
     def order(self):
-        """Judged images that lie nearer to another class than to their own, surest first."""
-        surest = np.argsort(-self.odds, kind="stable")
+        """Judged images that lie nearer to another class than to their own.
+
+        Those whose nearest images agree stand first, and among them the highest odds.
+        """
+        surest = np.lexsort([-self.odds, ~self.neighbors_agree])
         return surest[(self.odds > 0)[surest] & self.judged[surest]]
 
     @property
@@ -42,9 +49,25 @@ class Suspects(NamedTuple):
         return bool(self.judged.any())
 
     @property
+    def neighbors_agree(self):
+        """Whether most of an image's nearest images are of the other class, and none of its own."""
+        able = np.minimum(thresholds.NEIGHBORS, self.sizes[self.looks_like])
+        return (self.near_own == 0) & (2 * self.near_other > able)
+
+    @property
+    def is_counted(self):
+        """Images that are suspects by `thresholds.SCORE` and by their neighbours, (N,)."""
+        return self.judged & (self.score >= thresholds.SCORE) & self.neighbors_agree
+
+    @property
     def counted(self):
-        """How many images are suspects by `thresholds.SURE`."""
-        return int((self.judged & (self.sure >= thresholds.SURE)).sum())
+        """How many they are."""
+        return int(self.is_counted.sum())
+
+    @property
+    def median_size(self):
+        """Images of a judged class, in the middle."""
+        return float(np.median(self.sizes[self.known])) if self.known.any() else 0.0
 
     @property
     def one_class(self):
@@ -120,19 +143,25 @@ def find_suspects(embeddings, labels, sides=None):
     known[labels[judged]] = True
     chances = max(thresholds.LEAST_CLASSES, len(sizes) - 1)
     # exp of a large number overflows on the way to 0.
-    sure = 1 / (1 + chances * np.exp(-np.clip(odds, -600, 600)))
-    within = _within(embeddings, labels, means, sizes)
-    return Suspects(
+    score = 1 / (1 + chances * np.exp(-np.clip(odds, -600, 600)))
+    near, _ = nearest_neighbors(embeddings, k=min(thresholds.NEIGHBORS, len(labels) - 1))
+    suspects = Suspects(
         looks_like,
-        sure,
+        score,
         odds,
+        np.sum(labels[near] == labels[:, None], axis=1),
+        np.sum(labels[near] == looks_like[:, None], axis=1),
+        sizes,
         judged,
         rights,
         known,
         np.bincount(labels, weights=right) / sizes,
-        _pairs(means, within, sizes),
-        *_clumps(embeddings, labels, len(sizes), ~(judged & (sure >= thresholds.SURE))),
+        _pairs(means, _within(embeddings, labels, means, sizes), sizes),
+        np.full(len(sizes), np.nan),
+        {},
     )
+    clumps, parts = _clumps(embeddings, labels, len(sizes), ~suspects.is_counted)
+    return suspects._replace(clumps=clumps, parts=parts)
 
 
 def _to_own(embeddings, labels, sums, sizes):

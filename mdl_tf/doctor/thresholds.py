@@ -44,12 +44,20 @@ UNEQUAL = (5.0, 50.0)
 # With 5 % of the labels exchanged, at shares of 0.3 to 0.8 of those counted 9 of 10 were exchanged;
 # at 0.04 there were as many suspects with right labels.
 JUDGES = 0.3
-# How sure a suspect must be to be counted. The likeliest other class must be likelier than the own
-# one by twice the number of other classes, each of which has its chance to come nearest by
-# accident, and by a hundred times in any case. On features of photographs of 49 kinds of cars with
-# 5 % of the labels exchanged, of the images above it 19 of 20 were exchanged, and of the exchanged
-# more than half were above it.
-SURE = 2 / 3
+# Score of a suspect that is counted. The likeliest other class must be likelier than the own one by
+# twice the number of other classes, each of which has its chance to come nearest by accident, and
+# by a hundred times in any case. On features of photographs of 49 kinds of cars with 5 % of the
+# labels exchanged, of the images above it 19 of 20 were exchanged, and of the exchanged more than
+# half were above it. It is no probability: how many labels are wrong is not known beforehand.
+SCORE = 2 / 3
+# Nearest images of a suspect that are asked, too: none may be of its own class, and most of them,
+# or of the images that the other class has, must be of the other. Where all labels are right this
+# leaves out most of those above `SCORE`; of the wrong ones it loses a tenth, and a fifth to a third
+# in classes of four (the doctor's guide has the table).
+NEIGHBORS = 5
+# Images of a class below which its mean says little: the means of classes of 4 right labels are
+# off by half of what an image is.
+SMALL_CLASS = 8
 LEAST_CLASSES = 50
 # Share of suspects among all images: some in a thousand come about by images that are unlike their
 # class, without any wrong label.

@@ -486,8 +486,8 @@ def test_exchanged_labels_are_the_surest_suspects():
     assert said.level == "wrong"
     assert said.said == (
         f"{found.counted} of 168 images ({found.counted / 168:.1%}) lie so far inside another "
-        "class that their labels look wrong; 95% of the images are nearest to the mean of their "
-        "own class."
+        "class that their labels look wrong, and their nearest images are of that class; 95% of "
+        "the images are nearest to the mean of their own class."
     )
     assert said.rule.endswith("there are fewer suspects than wrong labels.")
 
@@ -513,6 +513,49 @@ def test_hard_classes_with_right_labels_are_few_suspects():
     assert labels.check_images(found).level != "wrong"
 
 
+def labelled(images, wrong, seed):
+    """Embeddings of which some are unlike their class; labels; which of them are wrong."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(60), images)
+    far = 0.6 / np.sqrt(rng.gamma(1.5, 1 / 1.5, (len(truth), 1)))
+    embeddings = unit(rng.normal(size=(60, 32)))[truth]
+    embeddings = unit(embeddings + far * rng.normal(size=embeddings.shape) / np.sqrt(32))
+    exchanged = rng.choice(len(truth), round(wrong * len(truth)), replace=False)
+    ids = truth.copy()
+    ids[exchanged] = (ids[exchanged] + rng.integers(1, 60, len(exchanged))) % 60
+    return embeddings, ids, ids != truth
+
+
+@pytest.mark.parametrize("images", [4, 10, 50])
+def test_right_labels_of_images_unlike_their_class(images):
+    found = [find_suspects(*labelled(images, 0, seed)[:2]) for seed in range(4)]
+    share = sum(f.counted for f in found) / sum(len(f.odds) for f in found)
+    alone = sum((f.judged & (f.score >= 2 / 3)).sum() for f in found)
+    assert share <= 0.005
+    # By the means alone there would be more.
+    assert alone > sum(f.counted for f in found)
+
+
+@pytest.mark.parametrize(
+    "images, wrong, precision, recall",
+    [(4, 0.05, 0.95, 0.5), (4, 0.2, 0.95, 0.35), (10, 0.05, 0.9, 0.8), (10, 0.2, 0.95, 0.6)]
+    + [(50, 0.05, 0.9, 0.8), (50, 0.2, 0.95, 0.6)],
+)
+def test_wrong_labels_in_small_and_large_classes(images, wrong, precision, recall):
+    hits = counted = all_wrong = 0
+    for seed in range(3):
+        embeddings, ids, is_wrong = labelled(images, wrong, seed)
+        found = find_suspects(embeddings, ids)
+        hits += (found.is_counted & is_wrong).sum()
+        counted += found.counted
+        all_wrong += is_wrong.sum()
+        said = labels.check_images(found)
+        assert (images == 4) == ("The classes are small, 4 images" in said.said)
+        assert said.level == ("look" if images == 4 else "wrong")
+    assert hits / counted >= precision
+    assert hits / all_wrong >= recall
+
+
 def test_a_network_that_tells_nothing_judges_no_labels():
     rng = np.random.default_rng(0)
     found = find_suspects(unit(rng.normal(size=(120, 8))), np.repeat(np.arange(12), 10))
@@ -532,11 +575,15 @@ def test_only_the_side_that_the_network_knows_is_judged():
     sides = ["train"] * 8 + ["validation"] * 4
     found = find_suspects(embeddings, ids, sides)
     np.testing.assert_array_equal(found.judged, ~last)
-    assert found._replace(sure=np.ones(len(ids))).counted == 112
+    everything = found._replace(
+        score=np.ones(len(ids)), near_own=np.zeros(len(ids)), near_other=np.full(len(ids), 5)
+    )
+    assert everything.counted == 112
     assert not last[found.order].any() and found.scattered == found.one_class == []
     assert labels.check_images(found).said == (
-        "0 of 112 images (0.0%) lie so far inside another class that their labels look wrong; "
-        f"100% of the training images and {found.right['validation']:.0%} of the validation images "
+        "0 of 112 images (0.0%) lie so far inside another class that their labels look wrong, and "
+        f"their nearest images are of that class; 100% of the training images and "
+        f"{found.right['validation']:.0%} of the validation images "
         "are nearest to the mean of their own class. Labels of the validation images are not "
         "judged, below 30%."
     )
@@ -561,7 +608,7 @@ def test_an_image_does_not_vouch_for_itself():
 def test_an_image_alone_in_its_class_is_no_suspect():
     embeddings = np.array([[0.0], [0.1], [1.0], [1.1], [0.05]])
     found = find_suspects(embeddings, np.array([0, 0, 1, 1, 2]))
-    assert found.sure[4] < 1e-9 and 4 not in found.order
+    assert found.score[4] < 1e-9 and 4 not in found.order
 
 
 def test_equal_embeddings_are_no_error():
@@ -688,7 +735,10 @@ def test_a_run_on_features(features, tmp_path, capsys):
     assert report.rstrip("\n") in said
     with open(run.folder / "doctor" / "suspects.csv", newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["path", "class", "looks_like", "sure", "split"]
+    assert list(table[0]) == [
+        *("path", "class", "looks_like", "score", "near_own", "near_other", "class_images"),
+        "split",
+    ]
     first = {(row["path"], row["class"], row["looks_like"]) for row in table[:3]}
     assert first == {
         ("feature 5", "c01", "c00"),
