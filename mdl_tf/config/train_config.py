@@ -42,6 +42,16 @@ class TrainConfig:
         "decode and resize every image up front, and keep it in memory or on disk",
         choices=checks.CACHES,
     )
+    split_by: str = setting(
+        "names",
+        "classes for the test, where the data do not say: the second half by names, or a random "
+        "half",
+        choices=checks.SPLITS,
+        before="names",
+    )
+    split_seed: int = setting(
+        0, "seed of the random half; that of the run does not change it", least=0, before=0
+    )
     validation: float = setting(
         0.1, "share of the training classes held out for validation", least=0, below=1
     )

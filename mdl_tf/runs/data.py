@@ -57,6 +57,8 @@ def read_collection(config, progress=None):
         crop_to_box=config.crop_to_box,
         on_corrupt=config.on_corrupt,
         duplicates=config.duplicates,
+        split_by=config.split_by,
+        split_seed=config.split_seed,
         progress=progress,
     )
 
