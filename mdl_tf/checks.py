@@ -11,6 +11,8 @@ import numbers
 ON_CORRUPT = ("error", "skip")
 # `TrainConfig.duplicates`, `datasets.read`: what happens to images that are there twice.
 DUPLICATES = ("keep", "drop")
+# `TrainConfig.split_by`, `datasets.read`: which classes of data without a split are for the test.
+SPLITS = ("names", "random")
 # `TrainConfig.cache`, `batches`: where decoded images are kept.
 CACHES = ("none", "ram", "disk")
 # `TrainConfig.short_classes`, `batches.balanced`: classes with fewer images than a batch wants.

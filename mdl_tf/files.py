@@ -3,6 +3,7 @@ process at a time."""
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -16,6 +17,9 @@ except ImportError:  # Windows
 # In the root of a data set that was generated to stand in for a real one.
 STAND_IN = "stand_in.json"
 _UNFINISHED = ".unfinished-"
+# What this module calls what is not finished; nothing else is ever removed.
+_OURS = re.compile(re.escape(_UNFINISHED) + r"(.*-)?[0-9a-f]{16}(\..*)?", re.DOTALL)
+_swept = set()  # folders in which this process has looked for what a kill left
 
 
 def data_folder(data_dir=None):
@@ -28,8 +32,9 @@ def data_folder(data_dir=None):
 def replacing(path, prefix=_UNFINISHED):
     """A temporary path that becomes the file `path` when the block ends without an error.
 
-    Renamed when complete: a kill, or a second process, never leaves half a file. Its mode is what
-    `open(path, "w")` would have left: that of the file that is replaced, else by the umask.
+    Renamed when complete: a kill, or a second process, never leaves half a file. What a kill has
+    left beside it is removed the next time, by a lock told from what is being written. Its mode is
+    what `open(path, "w")` would have left: that of the file that is replaced, else by the umask.
 
     Args:
         path: of the file; its folder is made.
@@ -40,18 +45,46 @@ def replacing(path, prefix=_UNFINISHED):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if prefix == _UNFINISHED and path.parent.absolute() not in _swept:
+        _swept.add(path.parent.absolute())
+        remove_leftovers(path.parent)
     # Two suffixes, since Keras insists on `.weights.h5`.
     name = f"{prefix}{secrets.token_hex(8)}{''.join(path.suffixes[-2:])}"
     temporary = path.with_name(name)
     # By `open` and not by `tempfile`, whose files nobody else may read.
     open(temporary, "xb").close()
     try:
-        yield temporary
-        with contextlib.suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
-        os.replace(temporary, path)
+        with contextlib.ExitStack() as stack:
+            # Another process may be looking at it just now, and think it a leftover.
+            with contextlib.suppress(_InUse, OSError):
+                stack.enter_context(locked(temporary, _InUse()))
+            yield temporary
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder):
+    """Remove what a kill left half-written: files and folders of ours that nobody writes.
+
+    Without file locks they stay, as they cannot be told from what another process is writing.
+
+    Args:
+        folder: where to look, not below it.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            path = folder / name
+            ours = _OURS.fullmatch(name)
+            # A folder without a name in its name has just been made, and has no lock yet.
+            if ours and not path.is_symlink() and (ours[1] or not path.is_dir()):
+                with contextlib.suppress(OSError, _InUse), locked(path, _InUse()) as is_locked:
+                    if is_locked and path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    elif is_locked:
+                        path.unlink()
 
 
 @contextlib.contextmanager
@@ -63,7 +96,7 @@ def temporary_folder(folder, name):
 
     Args:
         folder: where to make it; made if it is missing.
-        name: of what is written, by which what is left is found again.
+        name: of what is written, for people who look into the folder.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -71,10 +104,7 @@ def temporary_folder(folder, name):
     folder, token = Path(folder), secrets.token_hex(8)
     folder.mkdir(parents=True, exist_ok=True)
     begin = f"{_UNFINISHED}{name}-"
-    for leftover in [path for path in folder.iterdir() if path.name.startswith(begin)]:
-        with contextlib.suppress(OSError, _InUse), locked(leftover, _InUse()) as is_locked:
-            if is_locked:
-                shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(folder)
     temporary = folder / f"{_UNFINISHED}{token}"
     temporary.mkdir()
     try:

@@ -87,8 +87,9 @@ def test_a_temporary_folder_is_renamed_or_removed(tmp_path):
 @LOCKS
 def test_what_a_kill_left_is_removed_and_what_is_in_use_is_not(tmp_path):
     with temporary_folder(tmp_path, "a") as temporary:
-        (tmp_path / f"{temporary.name[:-8]}leftover").mkdir()
-        (tmp_path / f"{temporary.name[:-8]}leftover" / "file").touch()
+        for leftover in (f".unfinished-a-{16 * '0'}", f".unfinished-b.zip-{16 * 'f'}"):
+            (tmp_path / leftover).mkdir()
+            (tmp_path / leftover / "file").touch()
         with temporary_folder(tmp_path, "a") as other:
             assert {path.name for path in tmp_path.iterdir()} == {temporary.name, other.name}
     assert list(tmp_path.iterdir()) == []
@@ -137,6 +138,38 @@ with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(1)
 """
+
+
+WRITER = """
+import sys, time
+from mdl_tf.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    time.sleep(60)
+"""
+
+
+@LOCKS
+def test_what_a_kill_left_beside_a_file_is_removed_the_next_time(tmp_path):
+    path, mine = tmp_path / "a.npz", tmp_path / ".unfinished-thoughts.txt"
+    mine.touch()
+
+    def write_with_new_eyes():
+        files._swept.clear()  # as another process
+        with replacing(path) as temporary:
+            temporary.write_text("whole")
+
+    command = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        half = Path(writer.stdout.readline().strip())
+        write_with_new_eyes()
+        assert half.exists(), "it is being written"
+        writer.kill()
+    assert half.exists()
+    write_with_new_eyes()
+    assert {entry.name for entry in tmp_path.iterdir()} == {path.name, mine.name}
+    assert path.read_text() == "whole"
 
 
 @LOCKS

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from mdl_tf.compare import trial
 from mdl_tf.compare.comparison import Comparison
@@ -17,6 +18,7 @@ from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.embedding import embed
 from mdl_tf.embedding.parts import feature_model
 from mdl_tf.progress import ProgressLine
+from mdl_tf.runs.batch_size import settle_batches
 from mdl_tf.runs.data import Data, ordered_stream, training_stream
 from mdl_tf.runs.frozen import featurize
 from mdl_tf.runs.measure import measure_features, measure_raw
@@ -53,6 +55,7 @@ def prepare(comparison, folder, report, stream=None):
     """
     config, asked = _begin_with(comparison.config, folder, report), comparison.config
     data, network = read_and_build(config, report)
+    config = settle_batches(config, np.bincount(data.train.labels), network, report)
     comparison = dataclasses.replace(comparison, config=config).settled(network)
     trained_on, whole, embedder = data, None, network
     if config.frozen:

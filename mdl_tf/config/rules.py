@@ -28,6 +28,7 @@ _OF_THE_START = {
 }
 # Settings that are used only with some values of another.
 ONLY_WITH = (
+    ("split_seed", "split_by", ("random",)),
     ("momentum", "optimizer", ("rmsprop", "sgd")),
     ("decay_epochs", "schedule", ("step",)),
     ("decay_factor", "schedule", ("step",)),

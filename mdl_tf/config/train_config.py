@@ -42,6 +42,16 @@ class TrainConfig:
         "decode and resize every image up front, and keep it in memory or on disk",
         choices=checks.CACHES,
     )
+    split_by: str = setting(
+        "names",
+        "classes for the test, where the data do not say: the second half by names, or a random "
+        "half",
+        choices=checks.SPLITS,
+        before="names",
+    )
+    split_seed: int = setting(
+        0, "seed of the random half; that of the run does not change it", least=0, before=0
+    )
     validation: float = setting(
         0.1, "share of the training classes held out for validation", least=0, below=1
     )
@@ -121,10 +131,24 @@ class TrainConfig:
     l2_normalize: bool = setting(True, "scale embeddings to unit length")
     loss: str = setting("margin_discriminate", "loss", choices=LOSSES)
     loss_args: dict = setting({}, "arguments of the loss as JSON, such as '{\"margin\": 0.1}'")
-    classes_per_batch: int = setting(32, "P, classes in a batch", least=2)
-    images_per_class: int = setting(4, "K, images of each class in a batch", least=2)
-    short_classes: str = setting(
-        "error", "classes with fewer than K images", choices=checks.SHORT_CLASSES
+    classes_per_batch: int | None = setting(
+        None,
+        "P, classes in a batch; default: 32, or as many as there are and as memory allows",
+        least=2,
+        optional=True,
+    )
+    images_per_class: int | None = setting(
+        None,
+        "K, images of each class in a batch; default: 4, fewer where most classes have fewer, up "
+        "to 8 where there are few classes",
+        least=2,
+        optional=True,
+    )
+    short_classes: str | None = setting(
+        None,
+        "classes with fewer than K images; default: error, and repeat where K is left open",
+        choices=checks.SHORT_CLASSES,
+        optional=True,
     )
     augment: str = setting(
         "none",

@@ -139,7 +139,7 @@ def drop(collection):
         )
     problems += [Problem(_name(images, i), dropped[i]) for i in sorted(dropped)]
     sides = tuple(collection.sides[c] for c in np.unique(images.labels[kept]))
-    return Collection(images.take(kept), sides, tuple(problems))
+    return Collection(images.take(kept), sides, tuple(problems), collection.by_names)
 
 
 def _dropped(collection):

@@ -1,6 +1,7 @@
 """Labelled images, or vectors made of them, and the data set that they are taken from."""
 
 import dataclasses
+import hashlib
 import math
 from typing import NamedTuple
 
@@ -189,6 +190,8 @@ class Collection:
         images: an `ImageSet` of all classes.
         sides: C times `"train"`, `"validation"` or `"test"`, what each class is for.
         problems: `Problem`s: what was found and cannot be used. Defaults to none.
+        by_names: whether the sides are nothing but the order of the names, for want of a split.
+            Defaults to `False`.
 
     Raises:
         ValueError: if there is not one side for each class.
@@ -197,6 +200,7 @@ class Collection:
     images: ImageSet
     sides: tuple
     problems: tuple = ()
+    by_names: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "sides", tuple(self.sides))
@@ -205,6 +209,35 @@ class Collection:
                 f"`sides` must be one of {SIDES} for each class. Received: "
                 f"{self.images.num_classes} classes, sides {self.sides[:5]}"
             )
+
+    def at_random(self, seed):
+        """The same images, with another half of the classes for the test.
+
+        Each class has a number of its own, by seed and name, and the smallest ones are for
+        training: a class that is added or removed moves one other at most.
+
+        Args:
+            seed: of the draw, an integer of at least 0.
+
+        Returns:
+            A `Collection`, with as many training classes as before.
+
+        Raises:
+            ValueError: if the data have a split of their own.
+        """
+        seed = check_integer("split_seed", seed, least=0)
+        if not self.by_names:
+            raise ValueError(
+                "`split_by` may be 'random' for data without a split of their own only. Received: "
+                f"split_by='random', and {self.images.name} has one"
+            )
+        numbers = [
+            hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).digest()
+            for name in self.images.class_names
+        ]
+        last = sorted(numbers)[self.sides.count("train") - 1]
+        sides = tuple("train" if number <= last else "test" for number in numbers)
+        return dataclasses.replace(self, sides=sides)
 
     def split(self, validation=0.1, seed=0, *, folds=1, fold=0):
         """Training, validation and test: disjoint sets of classes.
@@ -261,16 +294,17 @@ class Collection:
         )
 
 
-def first_for_training(images, count, problems=()):
+def first_for_training(images, count, problems=(), *, by_names=False):
     """A `Collection` whose first classes are for training and the rest for the test.
 
     Args:
         images: an `ImageSet`.
         count: how many classes, from the first, are for training.
         problems: `Problem`s. Defaults to none.
+        by_names: as of a `Collection`. Defaults to `False`.
 
     Returns:
         A `Collection`.
     """
     sides = ("train",) * count + ("test",) * (images.num_classes - count)
-    return Collection(images, sides, tuple(problems))
+    return Collection(images, sides, tuple(problems), by_names)

@@ -5,7 +5,7 @@ import pkgutil
 import warnings
 from pathlib import Path
 
-from mdl_tf.checks import DUPLICATES, check_choice
+from mdl_tf.checks import DUPLICATES, SPLITS, check_choice
 from mdl_tf.datasets.duplicates import drop
 from mdl_tf.datasets.papers import official
 from mdl_tf.datasets.table import DATASETS, TFDS, TFDS_PREFIX
@@ -21,6 +21,8 @@ def load(
     crop_to_box=False,
     on_corrupt="error",
     duplicates="keep",
+    split_by="names",
+    split_seed=0,
     progress=None,
 ):
     """Load a data set, split by class.
@@ -56,6 +58,10 @@ def load(
             Defaults to `"error"`.
         duplicates: `"keep"` images that are there twice, or `"drop"` them
             (`mdl_tf.datasets.duplicates.drop` says which), with a warning. Defaults to `"keep"`.
+        split_by: which classes are for the test where the data do not say (folder, CSV and npz
+            without splits, tfds): `"names"`, the second half, or `"random"`, a half drawn with
+            `split_seed`. Defaults to `"names"`.
+        split_seed: of that draw. Defaults to `0`.
         progress: a function of (done, total), called while a set is drawn, unpacked, or looked
             into. Defaults to `None`.
 
@@ -74,6 +80,8 @@ def load(
         crop_to_box=crop_to_box,
         on_corrupt=on_corrupt,
         duplicates=duplicates,
+        split_by=split_by,
+        split_seed=split_seed,
         progress=progress,
     )
     collection = _warn_of_problems(collection)
@@ -92,6 +100,8 @@ def read(
     crop_to_box=False,
     on_corrupt="error",
     duplicates="keep",
+    split_by="names",
+    split_seed=0,
     progress=None,
 ):
     """A whole data set, looked into and not yet split; arguments and errors as in `load`.
@@ -100,6 +110,7 @@ def read(
         A `Collection`, whose `problems` are the files that were left out.
     """
     check_choice("duplicates", duplicates, DUPLICATES)
+    check_choice("split_by", split_by, SPLITS)
     if data_dir is not None:
         data_dir = Path(data_dir).expanduser()
     if isinstance(name, str) and name in DATASETS:
@@ -111,6 +122,8 @@ def read(
         raise ValueError(
             f"`name` must be one of {sorted(DATASETS)} or 'tfds:NAME'. Received: name={name!r}"
         )
+    if split_by == "random":
+        collection = collection.at_random(split_seed)
     if crop_to_box and collection.images.boxes is None:
         raise ValueError(
             f"`crop_to_box` needs bounding boxes, and {name} has none. Received: crop_to_box=True"

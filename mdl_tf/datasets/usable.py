@@ -103,7 +103,7 @@ def check(collection, on_corrupt="error", progress=None, *, singles=False):
         )
     kept = np.unique(images.labels[usable])
     sides = tuple(collection.sides[c] for c in kept)
-    return Collection(images.take(usable), sides, tuple(problems))
+    return Collection(images.take(usable), sides, tuple(problems), collection.by_names)
 
 
 def _box_outside(images, i, examined):

@@ -19,6 +19,7 @@ from mdl_tf.doctor import batch, beginning, copies, examine, labels, pictures, s
 from mdl_tf.doctor.advice import Advice
 from mdl_tf.doctor.finding import LEVELS, Finding, as_text
 from mdl_tf.doctor.suspects import find_suspects
+from mdl_tf.runs.batch_size import settle_batches
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -65,6 +66,8 @@ def diagnose(run, *, stream=None):
         )
     history = examine.read_history(run)
     data = examine.read_data(run, config, stream)
+    # Of a run that has not begun yet.
+    config = settle_batches(config, data.sizes)
     available = len(data.sizes)
     advice = Advice(config, examine.loss_settings(config, available))
     findings, files, notes = [*_of_training(config, history, data, advice)], {}, []

@@ -5,17 +5,15 @@ image file holds, its box and the size: a changed image or setting finds another
 stale is ever read; a moved or renamed image finds the same.
 """
 
-import contextlib
 import dataclasses
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from mdl_tf.files import data_folder, replacing
+from mdl_tf.files import data_folder, remove_leftovers, replacing
 from mdl_tf.images import file as image_file
 
 # Raise when decoding or resizing changes, so that nothing stale is read.
@@ -174,11 +172,8 @@ def _is_whole(path):
 
 
 def _remove_leftovers(folder):
-    """What a kill left half-written; whatever is younger may be another process's work."""
-    for path in folder.glob("??/.unfinished-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > 3600:
-                path.unlink()
+    for part in folder.glob("??"):
+        remove_leftovers(part)
 
 
 def _check_room(folder, needed):

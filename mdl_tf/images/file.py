@@ -62,10 +62,11 @@ def examine(path):
     try:
         str(path).encode()
         with _opened(path) as file:
-            if os.fstat(file.fileno()).st_size < _LARGE:
-                return _examine(file)
+            size = os.fstat(file.fileno()).st_size
+            if size < _LARGE:
+                return _examine(file, size)
             with _one_large:
-                return _examine(file)
+                return _examine(file, size)
     except UnicodeEncodeError:
         return Examined("has a name that is not UTF-8, which TensorFlow cannot open")
     except FileNotFoundError:
@@ -87,10 +88,9 @@ def _opened(path):
     return os.fdopen(os.open(path, flags), "rb")
 
 
-def _examine(file):
+def _examine(file, size):
     from PIL import Image, UnidentifiedImageError
 
-    size = os.fstat(file.fileno()).st_size
     if size > _MOST:
         return Examined(
             f"is too large: {size / 1e9:.1f} GB, and at most {_MOST / 1e9:.1f} are read"
@@ -112,8 +112,11 @@ def _examine(file):
             width, height = image.size
             if image.format == "PNG":
                 _check_chunks(data)
-            is_cut = image.format in ("JPEG", "MPO") and not _has_end(data)
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            is_jpeg = image.format in ("JPEG", "MPO")
+            is_cut = is_jpeg and not _has_end(data)
+            # Most have none, and looking for it takes as long as for the rest of the header.
+            may_turn = not is_jpeg or "exif" in image.info or "xmp" in image.info
+            orientation = image.getexif().get(_ORIENTATION, 1) if may_turn else 1
             slow = _header_is_odd(image, orientation)
             image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
@@ -157,6 +160,10 @@ def _has_end(data):
         ValueError: if something that is not pixels is in the middle of them: Pillow fills the rest
             with grey, and TensorFlow refuses it.
     """
+    # Of the usual one, which has a single scan, this is all there is to see.
+    marker = _MARKER.search(data, data.rfind(bytes([0xFF, _SCAN])) + 2)
+    if marker and marker[1][0] == _END:
+        return True
     place, begun, code = 2, False, None
     while marker := _MARKER.search(data, place):
         # Before the pixels a marker stands where the last segment ends.

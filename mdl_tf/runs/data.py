@@ -3,11 +3,14 @@
 import dataclasses
 from typing import NamedTuple
 
+import numpy as np
+
 from mdl_tf import batches, datasets
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.duplicates import describe_groups, find_groups
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.progress import ProgressLine
+from mdl_tf.runs.batch_size import settle_batches
 
 BATCH = 64  # images of an evaluation that go through the network at once
 LISTED = 20  # files that are left out, in the output
@@ -54,6 +57,8 @@ def read_collection(config, progress=None):
         crop_to_box=config.crop_to_box,
         on_corrupt=config.on_corrupt,
         duplicates=config.duplicates,
+        split_by=config.split_by,
+        split_seed=config.split_seed,
         progress=progress,
     )
 
@@ -76,14 +81,17 @@ def read_data(config):
     return data
 
 
-def read_folds(config):
+def read_folds(config, report=None):
     """The data of every fold; refuses folds of which one could not be trained.
 
     Args:
         config: a `TrainConfig` with `folds`.
+        report: a function that prints a line, about batches that the config leaves open. Defaults
+            to `None`.
 
     Returns:
-        A `Data` without validation, of all that is trained on in one fold or another, and a dict
+        The config, which leaves nothing open about its batches, the same for all folds; a `Data`
+        without validation, of all that is trained on in one fold or another, and a dict
         from the number of each fold, from 1, to its `Data`. All have the same test set.
 
     Raises:
@@ -91,14 +99,19 @@ def read_folds(config):
     """
     collection = _read_with_progress(config)
     whole = Data(*collection.split(**config.split), collection.problems)
-    folds = {}
+    folds, smallest = {}, None
+    for number in range(1, config.folds + 1):
+        train, _, _ = collection.split(**dataclasses.replace(config, fold=number).split)
+        sizes = np.bincount(train.labels)
+        smallest = sizes if smallest is None or len(sizes) < len(smallest) else smallest
+    config = settle_batches(config, smallest, report=report)
     for number in range(1, config.folds + 1):
         fold = dataclasses.replace(config, fold=number, cache="none")
         train, validation, _ = collection.split(**fold.split)
         _check(fold, train, collection.images.num_classes)
         training_stream(train, fold)
         folds[number] = Data(train, validation, whole.test, whole.problems)
-    return whole, folds
+    return config, whole, folds
 
 
 def _read_with_progress(config):
@@ -136,7 +149,7 @@ def _check(config, train_set, all_classes):
             "`backbone` must be none for a data set of features, and a network for images. "
             f"Received: backbone={config.backbone!r}, and {config.dataset} has {has}"
         )
-    if config.classes_per_batch > train_set.num_classes:
+    if (config.classes_per_batch or 2) > train_set.num_classes:
         raise ConfigError(
             "`classes_per_batch` (--classes-per-batch) must be at most the number of training "
             f"classes, {train_set.num_classes} of {all_classes} in all. "

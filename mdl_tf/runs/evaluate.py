@@ -54,13 +54,15 @@ def evaluate_run(
     is_own = dataset in (None, config.dataset) and data_dir in (None, config.data_dir)
     dataset = dataset or config.dataset
     data_dir = data_dir or (config.data_dir if is_own else None)
+    # Also in another place, and with it the classes that were trained on.
+    same = ("duplicates", "split_by", "split_seed") if dataset == config.dataset else ()
     with ProgressLine(f"Load {dataset}", stream=stream) as line:
         collection = datasets.read(
             dataset,
             data_dir=data_dir,
             crop_to_box=config.crop_to_box if is_own else crop_to_box,
             on_corrupt="skip" if is_own and config.on_corrupt == "skip" else on_corrupt,
-            duplicates=config.duplicates if dataset == config.dataset else "keep",
+            **{name: getattr(config, name) for name in same},
             progress=line,
         )
         is_own = is_own or (dataset == config.dataset and _has_classes_of(run, collection))

@@ -38,7 +38,8 @@ def train_folds(config, run, report=print):
     clock, start = run_report.Clock(run), time.perf_counter()
     finished = {part.config.fold for part in run.parts if _finished_results(part)}
     missing = [number for number in range(1, config.folds + 1) if number not in finished]
-    whole, folds = read_folds(config)
+    config, whole, folds = read_folds(config, report)
+    run.keep_config(config)
     test_set = TestSet(config, whole.test)
     run.write_left_out(whole.problems)
     for done, number in enumerate(missing):

@@ -95,6 +95,18 @@ def draw_pictures(run, config, distances):
             figure.savefig(path, dpi=150)
 
 
+def _compare_sides(run, test):
+    """Why the figures of validation and test differ, where they must."""
+    validation = len(run.read_json("classes.json", {}).get("validation", ()))
+    if validation and validation != test.num_classes:
+        fewer = "validation" if validation < test.num_classes else "test"
+        yield (
+            f"Validation figures are of {validation:,} classes, those of the test of "
+            f"{test.num_classes:,}: among fewer classes there is less to confuse, so that "
+            f"{fewer} looks better, and the two cannot be compared."
+        )
+
+
 def write_report(run, config, test, results, clock, start_is_kept=False):
     """The end of a run in words; kept as `report.txt`.
 
@@ -115,6 +127,7 @@ def write_report(run, config, test, results, clock, start_is_kept=False):
         "",
         *_published_lines(run, config, test, results),
         *_sentences(config, results, start_is_kept),
+        *_compare_sides(run, test),
         f"Time: {clock}.",
         f"Run folder: {run.folder}",
     ]

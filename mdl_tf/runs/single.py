@@ -10,6 +10,7 @@ from mdl_tf.embedding import embed, load_model
 from mdl_tf.embedding.parts import feature_model, head_model
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs import report as run_report
+from mdl_tf.runs.batch_size import settle_batches
 from mdl_tf.runs.data import describe_data, ordered_stream, read_data
 from mdl_tf.runs.epoch_table import EpochTable
 from mdl_tf.runs.frozen import featurize
@@ -122,6 +123,7 @@ def train_network(config, run, report=print, data=None, test_set=None):
     else:
         data, network = read_and_build(config, report, data)
         config = settle(config, network)
+        config = settle_batches(config, np.bincount(data.train.labels), network, report)
         run.keep_config(config)
     run.write_left_out(data.problems)
     test_set = test_set or TestSet(config, data.test)

@@ -1,5 +1,7 @@
 """Data sets: what they hold, how they are split, how they fail."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -191,6 +193,62 @@ def test_split_draws_validation_by_seed_and_keeps_ids_contiguous():
             np.testing.assert_array_equal(
                 np.unique(image_set.labels), np.arange(image_set.num_classes)
             )
+
+
+def test_a_random_half_is_drawn_by_seed_and_name(tmp_path):
+    for c in range(21):
+        (tmp_path / f"c{c:02d}").mkdir()
+        for i in range(2):
+            Image.new("RGB", (4, 4), (c, i, 0)).save(tmp_path / f"c{c:02d}" / f"{i}.png")
+
+    def test_classes(**options):
+        sets = datasets.load("folder", data_dir=tmp_path, validation=0.2, **options)
+        assert [s.num_classes for s in sets] == [9, 2, 10]
+        assert_disjoint(sets)
+        return set(sets[2].class_names)
+
+    by_name = {f"c{c:02d}" for c in range(11, 21)}
+    assert test_classes() == test_classes(split_seed=1) == by_name
+    drawn = [test_classes(split_by="random", split_seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert by_name not in drawn
+    # The draw of validation is another one.
+    assert test_classes(split_by="random", seed=5) == drawn[0]
+    # A class that goes moves one at most.
+    shutil.rmtree(tmp_path / min(drawn[0]))
+    left = datasets.load("folder", data_dir=tmp_path, split_by="random", validation=0)[2]
+    assert len(drawn[0] - {min(drawn[0])} - set(left.class_names)) <= 1
+
+
+def test_folds_of_a_random_half_are_disjoint():
+    collection = first_for_training(small_set(40), 30, by_names=True).at_random(3)
+    tests, seen = set(), []
+    for fold in (1, 2, 3):
+        sets = collection.split(folds=3, fold=fold)
+        assert_disjoint(sets)
+        tests.add(sets[2].class_names)
+        seen += sets[1].class_names
+    assert len(tests) == 1 and len(seen) == len(set(seen)) == 30
+    assert tests != {first_for_training(small_set(40), 30).split()[2].class_names}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"split_by": "random"},
+            "`split_by` may be 'random' for data without a split of their own ",
+        ),
+        (
+            {"split_by": "name"},
+            "`split_by` must be one of ('names', 'random'). Received: split_by=",
+        ),
+    ],
+)
+def test_data_with_a_split_of_their_own_keep_it(options, message):
+    with pytest.raises(ValueError) as raised:
+        datasets.load("digits", **options)
+    assert str(raised.value).startswith(message)
 
 
 @pytest.mark.parametrize(

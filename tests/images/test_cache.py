@@ -1,8 +1,6 @@
 """Cached streams equal cold ones, whatever happens to the cache."""
 
 import dataclasses
-import os
-import time
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from PIL import Image
 from mdl_tf import batches
 from mdl_tf.datasets import ImageSet, check
 from mdl_tf.datasets.image_set import first_for_training
+from mdl_tf.files import locked
 from mdl_tf.images import cache as image_cache
 from mdl_tf.images import views
 
@@ -187,14 +186,13 @@ def test_a_file_marked_slow_has_another_name(photographs, tmp_path):
     assert len(files_of(tmp_path / "cache")) == 13
 
 
-def test_old_leftovers_are_removed_and_young_ones_stay(photographs, tmp_path):
+def test_leftovers_are_removed_and_what_is_being_written_stays(photographs, tmp_path):
     (tmp_path / "cache" / "ab").mkdir(parents=True)
-    for name, age in ((".unfinished-old.images", 7200), (".unfinished-new.images", 60)):
-        path = tmp_path / "cache" / "ab" / name
-        path.write_bytes(b"half")
-        os.utime(path, (time.time() - age,) * 2)
-    seen(photographs, cache="disk", cache_dir=tmp_path / "cache")
-    assert [p.name for p in files_of(tmp_path / "cache" / "ab")] == [".unfinished-new.images"]
+    left, held = (tmp_path / "cache" / "ab" / f".unfinished-{16 * c}" for c in "0f")
+    left.touch()
+    with locked(held):
+        seen(photographs, cache="disk", cache_dir=tmp_path / "cache")
+    assert not left.exists() and held.exists()
 
 
 def test_a_folder_that_cannot_be_written(photographs, tmp_path):

@@ -58,7 +58,8 @@ def read(folder):
         )
     _warn_of(others, folder)
     images = ImageSet(folder.name, np.asarray(labels, np.int64), tuple(names), paths=tuple(paths))
-    return first_for_training(images, math.ceil(images.num_classes / 2), problems)
+    half = math.ceil(images.num_classes / 2)
+    return first_for_training(images, half, problems, by_names=True)
 
 
 def read_any(folder):

@@ -130,7 +130,7 @@ def collection(name, labels, *, class_names=None, splits=None, **content):
         raise ValueError(f"Each class must have a name of its own. Received twice: {twice}")
     if splits is None:
         images = ImageSet(name, ids, names, **content)
-        return first_for_training(images, math.ceil(len(names) / 2))
+        return first_for_training(images, math.ceil(len(names) / 2), by_names=True)
     splits = [split.lower() for split in splits]
     queries = _queries(splits)
     sides = _sides(ids, names, splits)
