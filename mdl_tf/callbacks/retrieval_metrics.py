@@ -50,7 +50,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
         margin: of `val_violated_anchors`, in the unit of the distances. Defaults to `0.0`: strict
             discrimination.
         log_dir: folder of TensorBoard logs, for histograms of positive and negative distances in
-            its `validation` run. Defaults to `None`, no histograms.
+            its `validation` run, or that of the `prefix`. Defaults to `None`, no histograms.
         seed: of k-means and of the sample of pairs. Defaults to `0`.
         output: name of the output that is the embedding, of a model with several. Defaults to
             `None`: it has one.
@@ -270,7 +270,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
         if self.log_dir is None:
             return
         if self._writer is None:
-            self._writer = summaries.open_run(self.log_dir, "validation")
+            run = "validation" if self.prefix == "val_" else self.prefix.strip("_")
+            self._writer = summaries.open_run(self.log_dir, run or "validation")
         with self._writer.as_default(step=epoch):
             summaries.write_distances(self.distances)
         self._writer.flush()
