@@ -84,7 +84,8 @@ def test_the_view_is_that_of_the_run(here, monkeypatch):
     )
     search.embed_images("runs/colours", "photos")
     search.embed_images("runs/colours/model.keras", "photos")
-    assert seen == ["paper", None]
+    # A file is looked at before, for the units of its pixels.
+    assert seen == ["paper", None, None]
 
 
 def test_the_file_is_a_data_set_of_features(here):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from mdl_tf.checks import POOLINGS, check_integer
-from mdl_tf.embedding.outputs import check_single, embed_batch
+from mdl_tf.embedding.outputs import check_output, check_single, embed_batch
 from mdl_tf.embedding.reading import count_images, read_batches
 from mdl_tf.embedding.units import find_classifier
 
@@ -95,6 +95,7 @@ def concatenated(embedders, name="concatenated"):
     """
     for embedder in embedders:
         check_single(embedder, "embedders")
+        check_output(embedder)
     shapes = {tuple(embedder.input_shape) for embedder in embedders}
     if len(shapes) != 1:
         raise ValueError(
