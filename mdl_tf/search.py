@@ -296,7 +296,7 @@ def _doubt(model, images, output, input_range):
         )
     if input_range is None and None not in model.input_shape[1:3]:
         sample = images.take(np.arange(min(_SAMPLE, len(images))))
-        pixels, _ = next(iter(batches.ordered(sample, _SAMPLE, model.input_shape[1:3])))
+        pixels, _ = next(iter(batches.ordered(sample, _SAMPLE, model.input_shape[1:3], None)))
         doubt = units.doubt_units(model, np.asarray(pixels))
         if doubt:
             warnings.warn(

@@ -84,7 +84,8 @@ def test_the_view_is_that_of_the_run(here, monkeypatch):
     )
     search.embed_images("runs/colours", "photos")
     search.embed_images("runs/colours/model.keras", "photos")
-    assert seen == ["paper", None]
+    # A file is looked at before, for the units of its pixels.
+    assert seen == ["paper", None, None]
 
 
 def test_the_file_is_a_data_set_of_features(here):
@@ -213,3 +214,89 @@ def test_embedding_equals_that_of_the_model(here):
     pixels = np.stack([np.tile(c * 255, (16, 16, 1)) for c in colours(vectors)])
     expected, _ = embed(average_colour(), pixels)
     np.testing.assert_allclose(vectors.embeddings, expected, atol=1e-6)
+
+
+# ----------------------------------------------------------------- a network of one's own
+
+
+def save_colours(path, *, outputs, scaled):
+    """A network of (r, g, b) / 255, or of what it is given, and of something else."""
+    inputs = keras.Input((16, 16, 3))
+    colour = keras.layers.GlobalAveragePooling2D(name="colour")(inputs)
+    if scaled:
+        colour = keras.layers.Rescaling(1 / 255, name="embedding")(colour)
+    other = keras.layers.Dense(2, name="classes")(colour)
+    maps = keras.layers.MaxPooling2D(4, name="maps")(inputs)
+    made = {"one": colour, "two": [other, colour], "maps": maps}[outputs]
+    keras.Model(inputs, made, name="own").save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("command", ["python", "typed"])
+def test_a_network_with_several_outputs(here, tmp_path, command, capsys):
+    model = save_colours(tmp_path / "two.keras", outputs="two", scaled=True)
+    file = str(tmp_path / "vectors.npz")
+    if command == "typed":
+        arguments = ["embed", model, "photos", "-o", file]
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not os.path.exists(file)
+        assert cli.main([*arguments, "--model-output", "embedding"]) == 0
+    else:
+        with pytest.raises(ValueError, match=r"such as output='classes'.* 'embedding' \(B, 3\)"):
+            search.embed_images(model, "photos")
+        search.embed_images(model, "photos", output="embedding").save(file)
+    vectors = search.Vectors.load(file)
+    assert vectors.output == "embedding"
+    np.testing.assert_allclose(vectors.embeddings, colours(vectors), atol=1e-6)
+    hit = search.nearest(model, file, ["red.png"], k=1)[0][0]
+    found = colours(vectors)[vectors.names.index(hit.name)]
+    assert hit.distance == pytest.approx(np.linalg.norm(found - np.array([200, 30, 30]) / 255))
+    # As a data set of features it is read without a word on what it is not.
+    assert len(datasets.read("npz", data_dir=file).images) == 20
+
+
+def test_maps_are_refused(here, tmp_path):
+    model = save_colours(tmp_path / "maps.keras", outputs="maps", scaled=True)
+    with pytest.raises(ValueError, match="maps .B, h, w, c. that are not pooled"):
+        search.embed_images(model, "photos")
+
+
+def test_a_network_of_other_units(here, tmp_path):
+    model = save_colours(tmp_path / "raw.keras", outputs="one", scaled=False)
+    with pytest.warns(UserWarning, match="as they are and scales nothing. If it was trained on"):
+        given = search.embed_images(model, "photos")
+    np.testing.assert_allclose(given.embeddings, colours(given) * 255, atol=1e-4)
+    for name, expected in (
+        ("0..255", colours(given) * 255),
+        ("0..1", colours(given)),
+        ("-1..1", colours(given) * 2 - 1),
+    ):
+        vectors = search.embed_images(model, "photos", input_range=name)
+        np.testing.assert_allclose(vectors.embeddings, expected, atol=1e-4)
+        vectors.save(tmp_path / "vectors.npz")
+        [hits] = search.nearest(model, tmp_path / "vectors.npz", [vectors.path(3)], k=1)
+        assert hits[0].name == vectors.names[3]
+        assert hits[0].distance == pytest.approx(0, abs=1e-4)
+    with pytest.raises(ValueError, match="the network of a run takes 0..255"):
+        search.embed_images("runs/colours", "photos", input_range="0..1")
+    with pytest.raises(ValueError, match="`input_range` must be one of"):
+        search.embed_images(model, "photos", input_range="0-1")
+
+
+def test_a_classifier_is_told_of(here, tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    keras.Model(inputs, keras.layers.Dense(3, "softmax")(x)).save(tmp_path / "classes.keras")
+    with pytest.warns(UserWarning, match="ends in the probabilities of classes"):
+        search.embed_images(tmp_path / "classes.keras", "photos")
+
+
+def test_evaluate_names_the_output_too(here, tmp_path, capsys):
+    run = Run.create(TrainConfig(dataset="digits"), tmp_path, "two")
+    save_colours(run.model, outputs="two", scaled=True)
+    arguments = ["evaluate", str(run.folder), "--no-clustering", "--json"]
+    assert cli.main(arguments) == 2
+    assert "such as output='classes'" in capsys.readouterr().err
+    assert cli.main([*arguments, "--model-output", "embedding"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["recall_at_1"] < 1

@@ -53,7 +53,7 @@ class RetrievalMetrics(keras.callbacks.Callback):
             of one class from pairs of two: `val_eer`, `val_roc_auc`, `val_tar_at_far_1e_2` and so
             on. Needs enough pairs, 10,000 of two classes for the last, `1e_4`. Defaults to `False`.
         log_dir: folder of TensorBoard logs, for histograms of positive and negative distances in
-            its `validation` run. Defaults to `None`, no histograms.
+            its `validation` run, or that of the `prefix`. Defaults to `None`, no histograms.
         seed: of k-means and of the sample of pairs. Defaults to `0`.
         output: name of the output that is the embedding, of a model with several. Defaults to
             `None`: it has one.
@@ -277,7 +277,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
         if self.log_dir is None:
             return
         if self._writer is None:
-            self._writer = summaries.open_run(self.log_dir, "validation")
+            run = "validation" if self.prefix == "val_" else self.prefix.strip("_")
+            self._writer = summaries.open_run(self.log_dir, run or "validation")
         with self._writer.as_default(step=epoch):
             summaries.write_distances(self.distances)
         self._writer.flush()

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from mdl_tf.checks import POOLINGS, check_integer
-from mdl_tf.embedding.outputs import embed_batch
+from mdl_tf.embedding.outputs import check_output, check_single, embed_batch
 from mdl_tf.embedding.reading import count_images, read_batches
 from mdl_tf.embedding.units import find_classifier
 
@@ -90,8 +90,12 @@ def concatenated(embedders, name="concatenated"):
         A functional `keras.Model`, `(B, H, W, 3)` to `(B, D1 + D2 + ...)`.
 
     Raises:
-        ValueError: if there are none, or they take inputs of different shapes.
+        ValueError: if there are none, they take inputs of different shapes, or one gives no
+            embeddings `(B, D)` or several outputs.
     """
+    for embedder in embedders:
+        check_single(embedder, "embedders")
+        check_output(embedder)
     shapes = {tuple(embedder.input_shape) for embedder in embedders}
     if len(shapes) != 1:
         raise ValueError(

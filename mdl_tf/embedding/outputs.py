@@ -102,6 +102,25 @@ def check_output(model, output=None):
         take_output(model, model.output, output)
 
 
+def check_single(model, name="model"):
+    """Refuse a model with several outputs where none can be named.
+
+    Args:
+        model: the `keras.Model`.
+        name: of the argument, for the message.
+
+    Raises:
+        ValueError: if it has.
+    """
+    if len(getattr(model, "outputs", None) or [None]) > 1:
+        names = list(name_outputs(model, model.output))
+        raise ValueError(
+            f"`{name}` must have one output, the embedding. Of several take one: "
+            f"keras.Model(model.inputs, model.get_layer({names[-1]!r}).output). Received: a model "
+            f"{model.name!r} with the outputs {', '.join(map(repr, names))}"
+        )
+
+
 def name_outputs(model, predicted):
     """Outputs by name.
 

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from mdl_tf.embedding.outputs import check_single
+
 
 def embedding_layer(model):
     """The dense layer that makes the embeddings of a model.
@@ -14,8 +16,10 @@ def embedding_layer(model):
         Its last layer, or the last but one before a `UnitNormalization`.
 
     Raises:
-        ValueError: if that is no `Dense` layer without activation, with a bias.
+        ValueError: if that is no `Dense` layer without activation, with a bias, or the model has
+            several outputs.
     """
+    check_single(model)
     found = list(getattr(model, "layers", ()))
     if found and isinstance(found[-1], layers.UnitNormalization):
         found.pop()

@@ -98,7 +98,8 @@ def _scales(model):
     # Unlike the layers these have Keras operations among them.
     for layer in getattr(model, "operations", model.layers):
         name = type(layer).__name__
-        if isinstance(layer, layers.InputLayer) or name in _MOVING or name.startswith("Random"):
+        stays = name in _MOVING or name.startswith("Random") or "Pooling" in name
+        if isinstance(layer, layers.InputLayer) or stays:
             continue
         if isinstance(layer, keras.Model):
             return _scales(layer)

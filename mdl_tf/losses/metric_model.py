@@ -65,9 +65,14 @@ class MetricModel(keras.Model):
         except ValueError:  # what some versions of Keras say of a model that is not built
             shape = None
         if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
+            several = isinstance(shape, list | dict) or (shape and isinstance(shape[0], tuple))
+            hint = (
+                " Of several outputs take one: keras.Model(model.inputs, "
+                "model.get_layer('embedding').output)."
+            )
             raise ValueError(
-                "`embedder` must be a built model with an output of shape `(B, D)`. "
-                f"Received: an output of shape {shape}"
+                "`embedder` must be a built model with an output of shape `(B, D)`."
+                f"{hint if several else ''} Received: an output of shape {shape}"
             )
         # The embedder casts its own inputs; a half-precision cast in front would touch the pixels.
         options.setdefault("name", "metric_model")

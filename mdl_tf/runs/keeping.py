@@ -102,7 +102,9 @@ class _Keep:
         Returns:
             Whether it is the best one so far.
         """
-        self.history.append({"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}})
+        # The share last: readers of `history.csv` know the other columns by their place.
+        ordered = sorted(logs.items(), key=lambda item: item[0] == "anchors_that_count")
+        self.history.append({"epoch": epoch + 1, **{key: float(value) for key, value in ordered}})
         return self.best_epoch == epoch + 1
 
 

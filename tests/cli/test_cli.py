@@ -236,6 +236,8 @@ def test_run_folder_holds_what_the_design_says(finished):
     assert 0 < metrics["trained"]["nmi"] <= 1
     header, *rows = (folder / "history.csv").read_text().splitlines()
     assert header.startswith("epoch,loss,val_recall_at_1")
+    assert header.endswith(",anchors_that_count")
+    assert [row.split(",")[-1] for row in rows] == ["nan", "1.0", "1.0"]
     assert [row.split(",")[0] for row in rows] == ["0", "1", "2"], "the start is epoch 0"
     for picture in ("loss.png", "recall.png", "distances.png"):
         with Image.open(folder / picture) as image:

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from mdl_tf.batches import balanced
 from mdl_tf.datasets import ImageSet
-from mdl_tf.embedding import embed
+from mdl_tf.embedding import concatenated, embed, fit_head
 from mdl_tf.embedding.reading import as_class_ids, read_batches
+from mdl_tf.losses import MetricModel, TripletLoss
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 4, 4, 3)).astype(np.float32)
@@ -176,3 +177,15 @@ def test_one_error_for_what_cannot_be_read(images, message):
 def test_labels_that_are_none(labels):
     with pytest.raises(ValueError, match="must be one class for each image"):
         as_class_ids(np.array(labels))
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+def test_where_none_can_be_named_several_are_refused(kind):
+    model = network(kind)
+    for call in (
+        lambda: concatenated([model]),
+        lambda: fit_head(model, (X, Y)),
+        lambda: MetricModel(model, TripletLoss()),
+    ):
+        with pytest.raises(ValueError, match=r"keras.Model\(model.inputs, model.get_layer"):
+            call()
