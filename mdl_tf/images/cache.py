@@ -89,7 +89,7 @@ def _on_disk(paths, decode, folder, each, progress):
     try:
         images = decode(missing) if len(missing) else ()
         for done, (i, image) in enumerate(zip(missing, images, strict=True), 1):
-            with replacing(paths[i]) as temporary:
+            with replacing(paths[i], tidy=False) as temporary:
                 temporary.write_bytes(_packed(image))
             if progress and (done % _SHOWN == 0 or done == len(missing)):
                 progress(before + done, len(paths))
