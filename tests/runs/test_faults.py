@@ -44,7 +44,7 @@ def comparing(features, folder):
 def results(run):
     """Numbers, models and history of a run or comparison, without what time tells."""
     found = {}
-    for path in sorted(run.rglob("*")):
+    for path in sorted(path for path in run.rglob("*") if path.is_file()):
         name = str(path.relative_to(run))
         if path.name == "history.csv":
             found[name] = path.read_bytes()
