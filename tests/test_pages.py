@@ -120,7 +120,7 @@ def help_of():
         if program not in known:
             with pytest.raises(SystemExit) as ended:
                 if program.startswith("mdl-tf "):
-                    cli.main([program.split()[1], "--help"])
+                    cli.main([*program.split()[1:], "--help"])
                 else:
                     path = ROOT / program.removeprefix("python ")
                     monkeypatch.syspath_prepend(path.parent)
@@ -139,6 +139,8 @@ def programs(page):
         line = pages.command(line) or line
         if line.startswith((SCRIPT, "mdl-tf ")):
             first, second, *rest = shlex.split(line)
+            if second == "index" and rest:
+                second += f" {rest[0]}"
             yield f"{first} {second}", [word for word in rest if word.startswith("--")]
 
 
