@@ -10,7 +10,7 @@ from mdl_tf import cli
 SETTINGS = [
     *("--backbone", "none", "--steps-per-epoch", "2", "--classes-per-batch", "3"),
     *("--images-per-class", "3", "--validation", "0.4", "--no-clustering"),
-    *("--head", "random", "--embedding-dim", "4", "--learning-rate", "0.03"),
+    *("--head", "pca", "--embedding-dim", "4", "--learning-rate", "0.03"),
 ]
 TRAIN = [*SETTINGS, "--epochs", "2", "--schedule", "constant", "--no-tensorboard"]
 COMPARE = [*SETTINGS, "--epochs", "1", "--losses", "triplet,n_pairs", "--search", "2"]

@@ -202,3 +202,16 @@ def test_other_data_are_not_measured_into_the_same_table(whole, tmp_path):
         assert after == new != before
     finally:
         (whole / "f.npz").write_bytes(kept)
+
+
+@pytest.mark.slow
+def test_a_comparison_begins_again(whole):
+    copy = whole / "copies" / "c"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(whole / "runs" / "c", copy)
+    (copy / "compare.json").write_text("{")
+    code, out, err = tiny.compare(whole / "f.npz", copy.parent, "c", "--restart")
+    assert code == 0, err
+    assert f"What this comparison had is kept in {copy / 'earlier-1'}." in out
+    assert (copy / "earlier-1/compare.json").read_text() == "{"
+    assert (copy / "earlier-1" / TRIAL).is_file() and (copy / TRIAL).is_file()

@@ -20,7 +20,7 @@ from mdl_tf.reading import read_arrays, read_json
 
 FOLDS = ["--backbone", "none", "--steps-per-epoch", "2", "--classes-per-batch", "3"]
 FOLDS += ["--images-per-class", "3", "--no-clustering", "--epochs", "1", "--no-tensorboard"]
-FOLDS += ["--folds", "2", "--head", "random", "--embedding-dim", "4", "--learning-rate", "0.03"]
+FOLDS += ["--folds", "2", "--head", "pca", "--embedding-dim", "4", "--learning-rate", "0.03"]
 
 
 @pytest.fixture(scope="module")
