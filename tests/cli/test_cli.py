@@ -222,6 +222,7 @@ def test_train_says_what_it_does_and_ends_with_a_table(finished):
     assert re.search(r"about \d+ s", done.stdout)
     for row in ("raw pixels", "untrained", "trained"):
         assert re.search(rf"^{row} +0\.\d{{3}}", done.stdout, re.MULTILINE)
+    assert done.stdout.count("100% of the anchors count") == 1
     assert re.search(r"Time: loading .*, evaluation .*, training .*\.", done.stdout)
     figures = r"0\.\d{3} / 0\.\d{3}"
     said = rf"Recall@1 / MAP@R on unseen classes from {figures} to {figures}\."
