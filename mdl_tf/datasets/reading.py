@@ -5,6 +5,7 @@ import pkgutil
 import warnings
 from pathlib import Path
 
+from mdl_tf.checks import check_integer, check_number
 from mdl_tf.datasets.papers import official
 from mdl_tf.datasets.table import DATASETS, TFDS, TFDS_PREFIX
 from mdl_tf.datasets.usable import check
@@ -63,6 +64,9 @@ def load(
         ValueError: if the name is unknown, the data are not as described, or a set would have
             fewer than two classes.
     """
+    # Before the data are read, which may take minutes.
+    check_number("validation", validation, least=0, below=1)
+    check_integer("seed", seed, least=0)
     options = {"crop_to_box": crop_to_box, "on_corrupt": on_corrupt, "progress": progress}
     collection = _warn_of_problems(read(name, data_dir=data_dir, **options))
     return collection.split(validation, seed)
