@@ -5,7 +5,7 @@ import pkgutil
 import warnings
 from pathlib import Path
 
-from mdl_tf.checks import DUPLICATES, SPLITS, check_choice
+from mdl_tf.checks import DUPLICATES, SPLITS, check_choice, check_integer, check_number
 from mdl_tf.datasets.duplicates import drop
 from mdl_tf.datasets.papers import official
 from mdl_tf.datasets.table import DATASETS, TFDS, TFDS_PREFIX
@@ -74,6 +74,9 @@ def load(
         ValueError: if the name is unknown, the data are not as described, or a set would have
             fewer than two classes.
     """
+    # Before the data are read, which may take minutes.
+    check_number("validation", validation, least=0, below=1)
+    check_integer("seed", seed, least=0)
     collection = read(
         name,
         data_dir=data_dir,
