@@ -34,9 +34,36 @@ Axis letters, the same everywhere: `B` batch, `P` classes per batch, `K` images 
 Importing this package loads neither TensorFlow nor scikit-learn; its parts load on first use.
 """
 
+import os
+import re
+import sys
+from importlib import metadata
+
 import lazy_loader
 
 __version__ = "0.2.0.dev0"
+KERAS = "3.15.1"  # the first version in which no way is known to run code through a model file
+
+
+def _refuse_old_keras():
+    try:
+        installed = metadata.version("keras")
+    except metadata.PackageNotFoundError:
+        return  # its own import says so
+    numbers = [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in (installed, KERAS)]
+    if numbers[0] >= numbers[1]:
+        return
+    told = (
+        f"mdl_tf needs keras {KERAS} or newer, since files of models can run programs in older "
+        f"ones: pip install -U keras. Received: keras {installed}"
+    )
+    if os.path.basename(sys.argv[0] if sys.argv else "") in ("mdl-tf", "mdl-tf.exe"):
+        print(f"mdl-tf: error: {told}", file=sys.stderr)
+        sys.exit(2)
+    raise ImportError(told)
+
+
+_refuse_old_keras()
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

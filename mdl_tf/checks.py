@@ -7,6 +7,8 @@ nowhere else; losses, metrics and data sets have tables of their own.
 import math
 import numbers
 
+from mdl_tf.words import shorten
+
 # `TrainConfig.on_corrupt`, `datasets.read`: what happens to files that cannot be used.
 ON_CORRUPT = ("error", "skip")
 # `TrainConfig.duplicates`, `datasets.read`: what happens to images that are there twice.
@@ -57,6 +59,8 @@ def check_integer(name, value, *, least=None, most=None, below=None):
         ValueError: if it is no integer or out of range.
     """
     fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if fits and most is None and below is None and value >= 2**63:
+        below = 2**63  # NumPy and TensorFlow count in 64 bits
     return int(_in_range(name, value, "an integer", fits, least=least, most=most, below=below))
 
 
@@ -77,10 +81,17 @@ def check_number(name, value, *, least=None, above=None, below=None, unit=None):
     Raises:
         ValueError: if it is no number or out of range.
     """
-    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and _is_finite(value)
     return _in_range(
         name, value, "a number", fits, least=least, above=above, below=below, unit=unit
     )
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def check_choice(name, value, choices):
@@ -99,7 +110,7 @@ def check_choice(name, value, choices):
     """
     choices = tuple(choices)
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={shown(value)}")
     return value
 
 
@@ -120,5 +131,16 @@ def _in_range(name, value, kind, fits, *, least=None, most=None, above=None, bel
     if not fits:
         rule = ", ".join([kind, " and ".join(bounds)]) if bounds else kind
         rule = f"{rule}, in {unit}" if unit else rule
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={shown(value)}")
     return value
+
+
+def shown(value):
+    """A value as it may stand in a message: no more of it than tells what it is.
+
+    Args:
+        value: anything.
+    """
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "an integer of more than 30 digits"
+    return shorten(repr(value), 200)

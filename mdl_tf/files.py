@@ -2,6 +2,8 @@
 process at a time."""
 
 import contextlib
+import errno
+import hashlib
 import os
 import re
 import secrets
@@ -16,10 +18,10 @@ except ImportError:  # Windows
 
 # In the root of a data set that was generated to stand in for a real one.
 STAND_IN = "stand_in.json"
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)  # what a disk refuses
 # What this module calls what is not finished; nothing else is ever removed.
-_OURS = re.compile(re.escape(_UNFINISHED) + r"(.*-)?[0-9a-f]{16}(\..*)?", re.DOTALL)
-_swept = set()  # folders in which this process has looked for what a kill left
+_OURS = re.compile(re.escape(UNFINISHED) + r"(.*-)?[0-9a-f]{16}(\..*)?", re.DOTALL)
 
 
 def data_folder(data_dir=None):
@@ -29,41 +31,73 @@ def data_folder(data_dir=None):
 
 
 @contextlib.contextmanager
-def replacing(path, prefix=_UNFINISHED):
+def replacing(path, *, tidy=True):
     """A temporary path that becomes the file `path` when the block ends without an error.
 
     Renamed when complete: a kill, or a second process, never leaves half a file. What a kill has
-    left beside it is removed the next time, by a lock told from what is being written. Its mode is
-    what `open(path, "w")` would have left: that of the file that is replaced, else by the umask.
+    left in the folder is removed the next time, where the system has file locks. Its mode is what
+    `open(path, "w")` would have left: that of the file that is replaced, else by the umask.
 
     Args:
         path: of the file; its folder is made.
-        prefix: how the temporary name begins. Defaults to `".unfinished-"`.
+        tidy: whether to look for what a kill has left, which takes longer in a folder of very many
+            files. Defaults to `True`.
 
     Raises:
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, or its disk is full: it names `path`, what is
+            free, and what caused it. The old file is then as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if prefix == _UNFINISHED and path.parent.absolute() not in _swept:
-        _swept.add(path.parent.absolute())
+    # A digest of the name, which may be as long as a name can be.
+    begin = f"{UNFINISHED}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
+    if tidy:
         remove_leftovers(path.parent)
     # Two suffixes, since Keras insists on `.weights.h5`.
-    name = f"{prefix}{secrets.token_hex(8)}{''.join(path.suffixes[-2:])}"
-    temporary = path.with_name(name)
-    # By `open` and not by `tempfile`, whose files nobody else may read.
-    open(temporary, "xb").close()
+    temporary = path.with_name(f"{begin}{secrets.token_hex(8)}{''.join(path.suffixes[-2:])}")
     try:
-        with contextlib.ExitStack() as stack:
-            # Another process may be looking at it just now, and think it a leftover.
-            with contextlib.suppress(_InUse, OSError):
-                stack.enter_context(locked(temporary, _InUse()))
+        # By `open` and not by `tempfile`, whose files nobody else may read.
+        open(temporary, "xb").close()
+        with locked(temporary):
             yield temporary
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             os.replace(temporary, path)
+    except Exception as error:
+        number = find_disk_error(error)
+        if number is None:
+            raise
+        raise OSError(number, _describe(number, temporary), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Of a disk that has become read-only it cannot be removed.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def find_disk_error(error):
+    """The number of the error of a disk that is full or read-only, in an exception; else `None`.
+
+    h5py and TensorFlow tell it in words alone.
+
+    Args:
+        error: an exception.
+    """
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return error.errno
+    numbers = {int(text) for text in re.findall(r"errno = (\d+)", str(error))}
+    numbers |= {number for number in _DISK if os.strerror(number) in str(error)}
+    return min(numbers & set(_DISK), default=None)
+
+
+def _describe(number, temporary):
+    """The error in words, with what had been written and what is free, where it is known."""
+    text = os.strerror(number)
+    with contextlib.suppress(OSError):
+        written = temporary.stat().st_size
+        free = shutil.disk_usage(temporary.parent).free
+        if number != errno.EROFS:
+            text += f" ({written:,} bytes were written, {free:,} more are free)"
+    return text
 
 
 def remove_leftovers(folder):
@@ -103,9 +137,9 @@ def temporary_folder(folder, name):
     """
     folder, token = Path(folder), secrets.token_hex(8)
     folder.mkdir(parents=True, exist_ok=True)
-    begin = f"{_UNFINISHED}{name}-"
+    begin = f"{UNFINISHED}{name}-"
     remove_leftovers(folder)
-    temporary = folder / f"{_UNFINISHED}{token}"
+    temporary = folder / f"{UNFINISHED}{token}"
     temporary.mkdir()
     try:
         with locked(temporary):

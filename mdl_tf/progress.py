@@ -3,6 +3,8 @@
 import sys
 import time
 
+from mdl_tf.words import clean
+
 
 def duration(seconds):
     """Seconds in words: `45 s`, `3 min 20 s`, `2 h 5 min`."""
@@ -26,8 +28,10 @@ class ProgressLine:
     WIDTH = 24
 
     def __init__(self, label, total=None, stream=None):
-        self._label, self._total = label, total
-        self._stream = stream or sys.stdout
+        self._label, self._total = clean(label), total
+        stream = stream or sys.stdout
+        # Our own codes, of a bar that changes, are no danger.
+        self._stream = getattr(stream, "unfiltered", stream)
         self._start = self._begun = self._shown = time.perf_counter()
         self._done, self._unit = 0, ""
         self._live = self._stream.isatty()

@@ -1,5 +1,6 @@
 """Words for people: counts, lists, and texts from outside that may be long or unprintable."""
 
+import re
 import unicodedata
 
 # Signs that change the direction of the text around them, so that a name prints as another one.
@@ -71,7 +72,7 @@ def clean(text, most=None):
     """
     line = " ".join(text.split())
     line = line if most is None else shorten(line, most)
-    return "".join(c.encode("unicode_escape").decode() if _is_hidden(c) else c for c in line)
+    return "".join(_escape(c) if _is_hidden(c) else c for c in line)
 
 
 def _is_hidden(character):
@@ -79,3 +80,50 @@ def _is_hidden(character):
         unicodedata.category(character) in ("Cc", "Cs")
         or unicodedata.bidirectional(character) in _TURNING
     )
+
+
+def printable(text):
+    r"""A text as it may be shown on a terminal: all but its line ends and tabs is printable.
+
+    Args:
+        text: any text, of several lines perhaps.
+    """
+    return "".join(_escape(c) if _is_hidden(c) and c not in "\n\t" else c for c in text)
+
+
+# How a spreadsheet's formula begins; a tab or a line end before it is passed over.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def as_cell(value):
+    """A value as it may stand in a CSV file that a spreadsheet opens.
+
+    A text that begins like a formula, and is no number, gets an apostrophe before it.
+
+    Args:
+        value: a text; anything else is given back as it is.
+    """
+    return f"'{value}" if isinstance(value, str) and _looks_like_formula(value) else value
+
+
+def from_cell(text):
+    """The text that `as_cell` was given.
+
+    Args:
+        text: of a cell.
+    """
+    return text[1:] if text.startswith("'") and _looks_like_formula(text[1:]) else text
+
+
+def _looks_like_formula(text):
+    if not _FORMULA.match(text):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return text != text.strip()
+
+
+def _escape(character):
+    return character.encode("unicode_escape").decode()

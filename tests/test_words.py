@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 import mdl_tf
-from mdl_tf.words import clean, count, first_few, listing, plural, shorten
+from mdl_tf.words import (
+    as_cell,
+    clean,
+    count,
+    first_few,
+    from_cell,
+    listing,
+    plural,
+    printable,
+    shorten,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +95,22 @@ def test_nothing_else_makes_plurals_or_cuts_names():
 def test_that_test_can_fail():
     suffix = r"""["'](e?s)["'] (\*|if)"""
     assert re.search(suffix, '"epoch" + "s" * (n != 1)') and re.search(suffix, "'es' if n > 1")
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n=", "'=", "''@", "\t5"])
+def test_a_text_that_begins_like_a_formula_is_no_formula(begin):
+    """And what reads our tables gets the text as it was."""
+    text = begin + "cmd|' /C calc'!A0"
+    assert as_cell(text) == f"'{text}"
+    assert from_cell(as_cell(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "a", "a=b", "-5", "+1e-3", "'", "'a", "5", " =1", "-inf"])
+def test_other_texts_and_numbers_stay(text):
+    assert as_cell(text) == from_cell(text) == text
+    assert as_cell(-0.5) == -0.5 and as_cell(None) is None
+
+
+def test_what_drives_a_terminal_is_shown():
+    text = "a\tb\n\x1b[31mred\x07\r\x9b\u202e\udc80\u00fc\u4e2d"
+    assert printable(text) == "a\tb\n\\x1b[31mred\\x07\\r\\x9b\\u202e\\udc80\u00fc\u4e2d"

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from mdl_tf.backbones.fitting import accepts, at_size, check_size, in_short
+from mdl_tf.reading import read_json
 
 PREFIX = "keras_hub:"
 # Sides that names of presets end in or hold, such as `vit_base_patch16_384_imagenet`; other numbers
@@ -80,8 +80,7 @@ def native_size(name):
         numbers = {int(number) for number in re.findall(r"(?<!\d)\d{3}(?!\d)", preset)}
         return next(iter(numbers & SIZES), None)
     try:
-        text = (Path(preset) / "image_converter.json").read_text("utf-8")
-        height, width = json.loads(text)["config"]["image_size"]
+        height, width = read_json(Path(preset) / "image_converter.json")["config"]["image_size"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return height if type(height) is int and height == width else None

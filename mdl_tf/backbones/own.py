@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from mdl_tf.backbones.fitting import at_size, check_size, in_short, load_weights
+from mdl_tf.backbones.safe_layers import refuse_unsafe
 
 
 def is_name(name):
@@ -152,9 +153,17 @@ def _check_saving(model, preprocess, input_shape, name):
         inputs = keras.Input(input_shape)
         whole = keras.Model(inputs, model(preprocess(inputs) if preprocess else inputs))
     try:
-        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(whole))
+        config = keras.saving.serialize_keras_object(whole)
+        keras.saving.deserialize_keras_object(config)
     except Exception as error:
         raise ValueError(
             "`backbone` must be a model that can be saved and loaded again. "
             f"Received: backbone={name!r}, and Keras says: {in_short(error)}"
+        ) from error
+    try:
+        refuse_unsafe(config)
+    except ValueError as error:
+        raise ValueError(
+            "`backbone` must be a model of layers that run no code of the file that they are saved "
+            f"in, or it would not be loaded again. Received: backbone={name!r}, which {error}"
         ) from error

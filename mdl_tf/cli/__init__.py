@@ -7,8 +7,9 @@ import warnings
 
 from mdl_tf import __version__
 from mdl_tf.cli import compare, convert, datasets, doctor, evaluate, recipes, search, train
-from mdl_tf.cli.common import Parser
+from mdl_tf.cli.common import Parser, printing_safely, refused_by_disk
 from mdl_tf.config import ConfigError
+from mdl_tf.words import clean, shorten
 
 _COMMANDS = {
     "train": train.run,
@@ -66,29 +67,51 @@ def main(argv=None):
     if "" not in sys.path:
         sys.path.append("")
     warnings.showwarning = _show_warning
-    try:
-        args, unknown = _parser().parse_known_args(argv)
-        if unknown:
-            raise _unknown_flags(args.command, unknown)
-        if args.command is None:
-            _parser().print_help()
-            return 0
-        return _COMMANDS[args.command](args)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output is gone; Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        if os.environ.get("MDL_TF_TRACEBACK"):
-            raise
-        from mdl_tf.images.file import find_message
+    with printing_safely():
+        try:
+            return _run(sys.argv[1:] if argv is None else list(argv))
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            # The reader of our output is gone; Python must not complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Exception as error:
+            if os.environ.get("MDL_TF_TRACEBACK"):
+                raise
+            return _tell(error)
 
-        message = find_message(str(error))
-        print(f"mdl-tf: error: {message or error}", file=sys.stderr)
-        if message or isinstance(error, ValueError):
-            return 2
-        print("Set MDL_TF_TRACEBACK=1 to see where.", file=sys.stderr)
-        return 1
+
+def _run(argv):
+    for argument in argv:
+        if "\0" in argument:
+            raise ConfigError(
+                "An argument must not hold the character NUL. "
+                f"Received: {shorten(clean(argument), 80)}"
+            )
+    args, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        raise _unknown_flags(args.command, unknown)
+    if args.command is None:
+        _parser().print_help()
+        return 0
+    return _COMMANDS[args.command](args)
+
+
+def _tell(error):
+    """Print an error and return the exit code."""
+    if isinstance(error, ValueError):
+        print(f"mdl-tf: error: {error}", file=sys.stderr)
+        return 2
+    from mdl_tf.images.file import find_message
+
+    told = find_message(str(error)) or refused_by_disk(error)
+    if told is None and isinstance(error, MemoryError):
+        told = "There is not enough memory for this: take fewer or smaller images, or batches"
+    if told is not None:
+        print(f"mdl-tf: error: {told}", file=sys.stderr)
+        return 2
+    print(f"mdl-tf: error: {error or type(error).__name__}", file=sys.stderr)
+    print("Set MDL_TF_TRACEBACK=1 to see where.", file=sys.stderr)
+    return 1

@@ -36,6 +36,12 @@ def add_to(commands):
         "--config", metavar="FILE", help="settings from a JSON file; flags override"
     )
     compare.add_argument("--name", help="name of the folder [compare-, data set and backbone]")
+    compare.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin again, with other settings or data; what the folder has is kept, in its folder "
+        "earlier-1",
+    )
     compare.add_argument("--runs-dir", default="runs", metavar="DIR", help="folder of runs [runs]")
     add_settings(compare, NOT_SHARED, {"validation": VALIDATION, "monitor": MONITOR})
 
@@ -59,7 +65,7 @@ def run(args):
         config, parse(args.losses), _count("search", args.search), _count("seeds", args.seeds)
     )
     refuse_missing(config)
-    folder = Folder.of(comparison, args.runs_dir, args.name)
+    folder = Folder.of(comparison, args.runs_dir, args.name, restart=args.restart)
     print(f"Folder: {folder.path}")
     print("Load TensorFlow ...", flush=True)
     with quiet():

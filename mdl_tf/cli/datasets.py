@@ -3,6 +3,7 @@
 from mdl_tf.checks import DUPLICATES
 from mdl_tf.cli.common import add_on_corrupt, quiet
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.files import replacing
 
 
 def add_to(commands):
@@ -123,7 +124,8 @@ def _show(args):
     from mdl_tf.pictures import contact_sheet
 
     try:
-        contact_sheet(collection).savefig(output, dpi=150)
+        with replacing(output) as path:
+            contact_sheet(collection).savefig(path, dpi=150)
     except OSError as error:
         raise ConfigError(f"`output` must be writable. Received: {error}") from error
     print(f"Contact sheet: {output}")

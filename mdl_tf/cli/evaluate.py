@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
-from mdl_tf.config import TrainConfig
+from mdl_tf.config import ConfigError, TrainConfig
 
 
 def add_to(commands):
@@ -16,7 +17,9 @@ def add_to(commands):
         description="Retrieval and clustering metrics of the best model of a run, on the test "
         "classes of its own data set or on another one.",
     )
-    evaluate.add_argument("run", metavar="RUN", help="run folder")
+    evaluate.add_argument(
+        "run", metavar="RUN", help="run folder; or a .keras file of an embedder, with --dataset"
+    )
     evaluate.add_argument("--dataset", help="data set (`mdl-tf datasets`) [that of the run]")
     evaluate.add_argument("--data-dir", help="folder or file of the data")
     evaluate.add_argument(
@@ -37,18 +40,33 @@ def add_to(commands):
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def run(args):
-    """Run the command."""
+def _open(args):
+    """The run that is meant; of a `.keras` file that is of no run its path."""
     from mdl_tf.runs import Run
 
+    path = Path(args.run).expanduser()
+    if path.suffix != ".keras" or path.is_dir():
+        return Run.open(args.run)
+    if path.name == "model.keras" and (path.parent / "config.json").is_file():
+        return Run.open(path.parent)
+    if args.dataset is None:
+        raise ConfigError(
+            "`dataset` must say what a .keras file is measured on, such as --dataset folder "
+            f"--data-dir PHOTOS; a run knows its data. Received: {args.run} alone"
+        )
+    return path
+
+
+def run(args):
+    """Run the command."""
     if args.dataset is not None:
         TrainConfig.check("dataset", args.dataset)
-    run = Run.open(args.run)
+    run = _open(args)
     with quiet():
         from mdl_tf.metrics import columns
-        from mdl_tf.runs import evaluate_run
+        from mdl_tf.runs.evaluate import evaluate_file, evaluate_run
 
-    measured = evaluate_run(
+    measured = (evaluate_file if isinstance(run, Path) else evaluate_run)(
         run,
         dataset=args.dataset,
         data_dir=absolute(args.data_dir),
@@ -66,5 +84,6 @@ def run(args):
             f"{measured['dataset']} {measured['split']}: {measured['images']:,} images of "
             f"{measured['classes']:,} classes"
         )
-        print(columns.table({run.folder.name: measured}))
+        name = run.stem if isinstance(run, Path) else run.folder.name
+        print(columns.table({name: measured}))
     return 0

@@ -2,9 +2,12 @@
 
 import json
 import os
+import sys
 
 from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
 from mdl_tf.config import ConfigError
+from mdl_tf.files import replacing
+from mdl_tf.words import clean, shorten
 
 
 def add_to(commands):
@@ -15,7 +18,7 @@ def add_to(commands):
         description="Embeds all images below a folder, at any depth, with the best model of a run.",
     )
     embed.add_argument("run", metavar="RUN", help="run folder, or a .keras file of an embedder")
-    embed.add_argument("folder", metavar="FOLDER", help="folder of images")
+    embed.add_argument("folder", metavar="FOLDER", help="folder of images, or one image")
     embed.add_argument(
         *("-o", "--output"), default="vectors.npz", metavar="FILE", help="[vectors.npz]"
     )
@@ -27,9 +30,20 @@ def add_to(commands):
         description="Prints names and distances of the nearest images, and draws them.",
     )
     search.add_argument("run", metavar="RUN", help="the run that made the vectors")
-    search.add_argument("vectors", metavar="VECTORS", help="file that `mdl-tf embed` wrote")
-    search.add_argument("queries", metavar="QUERY", nargs="+", help="image files to look for")
+    search.add_argument(
+        "vectors",
+        metavar="VECTORS",
+        help="file that `mdl-tf embed` wrote, or a folder of images, which is embedded first",
+    )
+    search.add_argument(
+        "queries", metavar="QUERY", nargs="+", help="image files to look for, or folders of them"
+    )
     search.add_argument("-k", default="10", help="how many to find [10]")
+    search.add_argument(
+        "--leave-out-query",
+        action="store_true",
+        help="pass over the query itself, and copies of its file, where they are among the images",
+    )
     search.add_argument("--picture", default="search.png", metavar="FILE", help="[search.png]")
     search.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -39,6 +53,8 @@ def run_embed(args):
     output = absolute(args.output)
     if not output.endswith(".npz"):
         raise ConfigError(f"`output` must end in .npz. Received: output={args.output}")
+    if os.path.isdir(output):
+        raise ConfigError(f"`output` must be a file. Received: {args.output}, a folder")
     place = next(p for p in _upwards(output) if os.path.exists(p))
     if not os.path.isdir(place) or not os.access(place, os.W_OK):
         raise ConfigError(f"`output` must be in a folder that can be written. Received: {place}")
@@ -69,31 +85,52 @@ def _upwards(path):
 def run_search(args):
     """Run `mdl-tf search`."""
     k = args.k
-    if not k.isdecimal() or int(k) < 1:
-        raise ConfigError(f"`k` must be an integer, at least 1. Received: k={k!r}")
-    if os.path.splitext(args.picture)[1] not in (".png", ".pdf", ".svg", ".jpg"):
+    if not (k.isdecimal() and len(k) < 19 and int(k) > 0):
+        raise ConfigError(f"`k` must be an integer, at least 1. Received: k={shorten(k, 40)!r}")
+    if os.path.splitext(args.picture)[1].lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise ConfigError(
             f"`picture` must end in .png, .pdf, .svg or .jpg. Received: picture={args.picture}"
         )
     with quiet():
         from mdl_tf import search
 
-    vectors = search.Vectors.load(args.vectors)
-    hits = search.nearest(args.run, vectors, args.queries, min(int(k), len(vectors)))
+    vectors, queries = _open_vectors(args), search.list_images(args.queries)
+    hits = search.nearest(
+        args.run,
+        vectors,
+        queries,
+        min(int(k), len(vectors)),
+        leave_out_query=args.leave_out_query,
+    )
     if args.json:
-        rows = zip(args.queries, hits, strict=True)
+        rows = zip(queries, hits, strict=True)
         print(json.dumps([{"query": q, "hits": [h._asdict() for h in row]} for q, row in rows]))
     else:
-        for query, row in zip(args.queries, hits, strict=True):
-            print(query)
+        for query, row in zip(queries, hits, strict=True):
+            print(clean(query))
             for rank, hit in enumerate(row, 1):
-                print(f"{rank:>4}  {hit.distance:.4f}  {hit.name}")
+                print(f"{rank:>4}  {hit.distance:.4f}  {clean(hit.name)}")
     try:
-        search.picture(args.queries, hits).savefig(args.picture, dpi=150)
+        with replacing(args.picture) as path:
+            search.picture(queries, hits, vectors).savefig(path, dpi=150)
     except OSError as error:
         raise ConfigError(f"`picture` must be writable. Received: {error}") from error
     if not args.json:
         most = search.SHOWN
-        part = max(len(hits), len(hits[0])) > most
+        part = max(len(hits), *map(len, hits)) > most
         print(f"Picture: {args.picture}" + (f" (the first {most})" if part else ""))
     return 0
+
+
+def _open_vectors(args):
+    """The vectors of a file; of a folder of images they are made now."""
+    from mdl_tf import search
+    from mdl_tf.progress import ProgressLine
+
+    if not os.path.isdir(os.path.expanduser(args.vectors)):
+        return search.Vectors.load(args.vectors)
+    print(f"Embed {args.vectors} first; `mdl-tf embed` keeps its vectors.", file=sys.stderr)
+    with ProgressLine(f"Embed {args.vectors}", stream=sys.stderr) as line:
+        vectors = search.embed_images(args.run, args.vectors, progress=line)
+        line.done(len(vectors), "images")
+    return vectors

@@ -3,18 +3,18 @@
 import argparse
 import contextlib
 import dataclasses
-import json
 
 from mdl_tf.cli.common import absolute, flag
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.config.setting import choices_of
+from mdl_tf.reading import parse_json
 
 _READERS = {
     int: int,
     int | None: int,
     float: float,
     float | None: float,
-    dict: json.loads,
+    dict: parse_json,
 }
 
 

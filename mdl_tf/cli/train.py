@@ -1,6 +1,8 @@
 """`mdl-tf train`: the settings as flags, a new run or an interrupted one."""
 
+import contextlib
 import logging
+import os
 import sys
 
 from mdl_tf.cli.common import flag, quiet
@@ -23,6 +25,13 @@ def add_to(commands):
         description="Without arguments: Inception-BN with the Margin-based Discriminate Loss on "
         "glyphs, some minutes on two cores. Writes a folder below `runs`.",
     )
+    train.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="a folder with one subfolder of images per class, a .csv or an .npz file: short for "
+        "--dataset folder (csv, npz) --data-dir DATA",
+    )
     train.add_argument("--config", metavar="FILE", help="settings from a JSON file; flags override")
     train.add_argument(
         "--recipe", metavar="NAME", help="settings of a paper (`mdl-tf recipes`); flags override"
@@ -37,6 +46,14 @@ def add_to(commands):
         metavar="RUN",
         help="go on with an interrupted run folder, or with a finished one to more --epochs",
     )
+    train.add_argument(
+        "--restart",
+        nargs="?",
+        const=True,
+        metavar="RUN",
+        help="with --resume: begin again from the first epoch; what the run has is kept, in its "
+        "folder earlier-1",
+    )
     train.add_argument("--name", help="name of the run folder [recipe, or data set and backbone]")
     train.add_argument("--runs-dir", default="runs", metavar="DIR", help="folder of runs [runs]")
     add_settings(train)
@@ -46,16 +63,59 @@ def run(args):
     """Run the command."""
     from mdl_tf.runs import Run
 
-    settings = read_flags(args)
+    settings = {**read_flags(args), **_as_data(args)}
+    if args.restart:
+        if args.restart is True and not args.resume:
+            raise ConfigError("`--restart` needs the run: mdl-tf train --resume RUN --restart")
+        if args.restart is not True and args.resume not in (None, args.restart):
+            raise ConfigError(
+                "`--restart` and `--resume` must name one run. "
+                f"Received: {args.restart} and {args.resume}"
+            )
+        args.resume = args.resume or args.restart
     if args.resume:
         _refuse_settings(args, settings)
         run = Run.open(args.resume)
+        if args.restart:
+            run.begin_again()
     else:
         run = _new(args, settings)
     with run.alone("A run must be trained"):
         if "epochs" in settings and args.resume:
             run.extend(settings["epochs"])
         return _train(run)
+
+
+def _as_data(args):
+    """The settings that DATA stands for."""
+    from mdl_tf.datasets.table import DATASETS
+
+    if args.data is None:
+        return {}
+    path = os.path.expanduser(args.data)
+    given = [name for name in ("dataset", "data_dir") if getattr(args, name) is not None]
+    suffix = os.path.splitext(path)[1].lower()
+    if given:
+        received = ", ".join(flag(name) for name in given)
+        raise ConfigError(
+            "DATA stands for --dataset and --data-dir; give one of them. "
+            f"Received as well: {received}"
+        )
+    if os.path.isfile(os.path.join(path, "config.json")) and not args.resume:
+        raise ConfigError(
+            "DATA must be data; a run goes on by --resume. "
+            f"Received: {args.data}, the folder of a run"
+        )
+    if os.path.isdir(path):
+        return {"dataset": "folder", "data_dir": args.data}
+    if os.path.isfile(path) and suffix in (".csv", ".npz"):
+        return {"dataset": suffix[1:], "data_dir": args.data}
+    hint = f" The data set {args.data} is --dataset {args.data}." if args.data in DATASETS else ""
+    raise ConfigError(
+        "DATA must be a folder with one subfolder of images per class, a .csv or an .npz file."
+        f"{hint} Received: {args.data}, which is "
+        + ("a file of another kind" if os.path.exists(path) else "not there")
+    )
 
 
 def _train(run):
@@ -74,8 +134,10 @@ def _train(run):
         return 130
     except Exception:
         run.discard_if_new()
-        if run.folder.exists() and run.has_epochs:
-            print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
+        # Not instead of the error, where that is of a damaged file.
+        with contextlib.suppress(ConfigError):
+            if run.folder.exists() and run.has_epochs:
+                print(f"Kept so far: {run.folder}; see `mdl-tf train --resume`.", file=sys.stderr)
         raise
     if config.tensorboard:
         watched = run.folder if config.cross_validated else run.tensorboard

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mdl_tf.config import ConfigError
 from mdl_tf.losses import LOSSES
+from mdl_tf.reading import parse_json
 
 
 class Entry(NamedTuple):
@@ -73,7 +74,7 @@ def _entry(text):
 
 def _read(text):
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return {"True": True, "False": False, "None": None}.get(text, text)
 

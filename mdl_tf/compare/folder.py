@@ -7,6 +7,7 @@ draws from other ranges.
 """
 
 import contextlib
+import fnmatch
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,12 @@ from mdl_tf.compare.asked import find_changes, find_left_open, read_left_open
 from mdl_tf.compare.comparison import Comparison, choose_settings
 from mdl_tf.compare.results import Results
 from mdl_tf.config import ConfigError, TrainConfig
-from mdl_tf.runs.store import LOCK, UNFINISHED, Store
+from mdl_tf.runs import shapes
+from mdl_tf.runs.store import EARLIER, LOCK, UNFINISHED, Store, check_name
 
 SETTINGS = "compare.json"
-# What this library writes before the first run.
-_BEGINNING = {SETTINGS, "data.json", "raw.json", "features.json", "left_out.csv", LOCK}
+# Measured or trained again if they are not there.
+_MADE_AGAIN = ("trials/*", "untrained/*", "raw.json", "features.json")
 
 
 class Standing(NamedTuple):
@@ -42,13 +44,22 @@ class Folder(Store):
         path: of the folder.
     """
 
+    shapes = shapes.COMPARISON
+
     def __init__(self, path):
         super().__init__(path)
         self.path = self.folder
-        self._is_new = False  # made by this process, and no run is kept yet
+        self._begins_again = False
+
+    def damaged(self, name, reason):
+        """The error of a file that is damaged; a run that is gone is made again."""
+        self.restart = "restore it from a copy, or begin again with --restart, which loses nothing"
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in _MADE_AGAIN):
+            self.restart = "remove it, and the same command makes it again"
+        return super().damaged(name, reason)
 
     @classmethod
-    def of(cls, comparison, runs_dir="runs", name=None):
+    def of(cls, comparison, runs_dir="runs", name=None, *, restart=False):
         """The folder of a comparison, new, or that of an earlier one to go on with.
 
         Args:
@@ -56,17 +67,20 @@ class Folder(Store):
             runs_dir: folder of runs and comparisons. Defaults to `"runs"`.
             name: of the folder. Defaults to `compare-` and data set and network, with a number
                 where something else has that name.
+            restart: whether a comparison of that name begins again, perhaps with other settings or
+                data; what it has is then moved into its folder `earlier-1`. Defaults to `False`.
 
         Raises:
             ConfigError: if `name` is taken by something else, or nothing can be written there.
         """
-        config = comparison.config
+        config, name = comparison.config, check_name(name)
         default = re.sub(r"[:/\\]+", "-", f"compare-{config.dataset}-{config.backbone}")
         number = 1
         while True:
             suffix = f"-{number}" if number > 1 else ""
             folder = cls(Path(runs_dir) / (name or default + suffix))
-            difference = folder._difference(config)
+            folder._begins_again = restart and (folder.path / SETTINGS).exists()
+            difference = None if folder._begins_again else folder._difference(config)
             if difference is None:
                 break
             if name:
@@ -92,14 +106,23 @@ class Folder(Store):
 
     def _make(self):
         try:
-            self.path.mkdir(parents=True)
-            self._is_new = True
+            self.make()
         except FileExistsError:
             pass
         except OSError as error:
             raise ConfigError(
                 f"`runs_dir` must be a folder that can be written. Received: {error}"
             ) from error
+
+    def set_aside_if_restarted(self):
+        """Move aside what a comparison that begins again has; once its data are there.
+
+        Returns:
+            The path of the folder with all that, or `None` if there was nothing to move.
+        """
+        earlier = self.set_aside() if self._begins_again else None
+        self._begins_again = False
+        return earlier
 
     @contextlib.contextmanager
     def alone(self):
@@ -113,6 +136,8 @@ class Folder(Store):
         # One that failed at once has been taken away.
         self._make()
         with super().alone("A comparison must be run"):
+            # Of the folder's own files only: nothing else writes here now.
+            self.remove_unfinished()
             try:
                 yield
             except BaseException:
@@ -120,12 +145,9 @@ class Folder(Store):
                 raise
 
     def _discard_if_new(self):
-        if self._is_new and {path.name for path in self.path.iterdir()} <= _BEGINNING:
-            for name in _BEGINNING:
-                (self.path / name).unlink(missing_ok=True)
-            # Somebody may have put a file into it just now.
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+        has_runs = any((self.path / name).exists() for name in ("trials", "untrained"))
+        if self.is_new and not has_runs:
+            self.discard()
 
     def keep(self, comparison, asked=None):
         """Keep what is compared, once it is known that it can be.
@@ -135,16 +157,28 @@ class Folder(Store):
             asked: the config as it was asked for, with open values. Defaults to `None`, that of
                 the comparison.
         """
-        before = self.read_json(SETTINGS)
+        before = self.read_settings()
         if before is None:
             left_open = find_left_open(asked or comparison.config, comparison.config)
         else:
             left_open = read_left_open(before)
         self.write_json(SETTINGS, {**comparison.to_dict(), "asked": left_open})
 
+    def read_settings(self, default=None):
+        """What `keep` wrote; `default` if nothing is kept, or it begins again.
+
+        Args:
+            default: a value. Defaults to `None`.
+        """
+        return default if self._begins_again else self.read_json(SETTINGS, default)
+
     @property
     def comparison(self):
-        return Comparison.from_dict(self.read_json(SETTINGS))
+        settings = self.read_json(SETTINGS)
+        try:
+            return Comparison.from_dict(settings)
+        except ConfigError as error:
+            raise self.damaged(SETTINGS, f"has a config that cannot be: {error}") from error
 
     def _difference(self, config):
         """What keeps the folder from being that of a comparison with this config, or `None`."""
@@ -152,12 +186,16 @@ class Folder(Store):
             return None
         if not self.path.is_dir():
             return "which is a file"
-        if self.read_json(SETTINGS) is None:
+        settings = self.read_json(SETTINGS)
+        if settings is None:
             # A lock, and what a kill has left, are no reason: they are of a comparison.
             names = {path.name for path in self.path.iterdir()} - {LOCK}
-            names = {name for name in names if not name.startswith(UNFINISHED)}
+            names = {name for name in names if not name.startswith((UNFINISHED, EARLIER))}
             return "which is something else" if names else None
-        changed = find_changes(self.read_json(SETTINGS), config)
+        try:
+            changed = find_changes(settings, config)
+        except ConfigError as error:
+            raise self.damaged(SETTINGS, f"has a config that cannot be: {error}") from error
         return f"which has {', '.join(changed)}" if changed else None
 
     def read_trial(self, planned):
@@ -166,10 +204,31 @@ class Folder(Store):
         Args:
             planned: a `PlannedTrial`.
         """
-        trial = self.read_json(_file(planned))
-        if trial is None or TrainConfig.from_kept(trial["config"]) != planned.config:
+        name = _file(planned)
+        trial = self.read_json(name)
+        if trial is None:
             return None
+        self._check_trial(name, trial)
+        try:
+            config = TrainConfig.from_kept(trial["config"])
+        except ConfigError as error:
+            raise self.damaged(name, f"has a config that cannot be: {error}") from error
+        if config != planned.config:
+            return None
+        if trial["settings"] != planned.settings:
+            raise self.damaged(name, "has settings that are not those of its config")
         return trial
+
+    def _check_trial(self, name, trial):
+        """Refuse a trial that says neither that it failed nor what came of it."""
+        if trial["failed"] is None:
+            key = f"val_{trial['config'].get('monitor')}"
+            wanted = ["value", "best_epoch"]
+            wanted += ["metrics", "distances"] if trial["phase"] == "final" else []
+            missing = [key for key in wanted if trial.get(key) is None]
+            missing += [key] if any(key not in row for row in trial["history"]) else []
+            if missing:
+                raise self.damaged(name, f"has no {missing[0]!r}")
 
     def keep_trial(self, planned, record):
         """Keep a run that is done.
@@ -277,7 +336,7 @@ def describe_changed_data(kept, found):
     """The message for a data set that is not the one with which a comparison began."""
     return (
         "The data set must be the one that the comparison began with, or its runs could not be "
-        f"compared: {kept}. Received: {found}"
+        f"compared (--restart begins again, and keeps what is there): {kept}. Received: {found}"
     )
 
 

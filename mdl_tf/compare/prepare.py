@@ -12,7 +12,6 @@ import numpy as np
 
 from mdl_tf.compare import trial
 from mdl_tf.compare.comparison import Comparison
-from mdl_tf.compare.folder import SETTINGS
 from mdl_tf.compare.spaces import check_held
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.embedding import embed
@@ -68,7 +67,7 @@ def prepare(comparison, folder, report, stream=None):
 def _begin_with(asked, folder, report):
     """The config that a comparison has, from what is asked for: that of its folder, if any."""
     resolved = dataclasses.replace(resolve(asked), loss_args={})
-    if folder.read_json(SETTINGS) is None:
+    if folder.read_settings() is None:
         return resolved
     kept = folder.comparison.config
     pairs = zip(kept.to_dict().items(), resolved.to_dict().values(), strict=True)

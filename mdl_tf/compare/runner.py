@@ -5,7 +5,7 @@ import logging
 import time
 
 from mdl_tf.compare import frozen, prepare, trial
-from mdl_tf.compare.folder import SETTINGS, describe_changed_data
+from mdl_tf.compare.folder import describe_changed_data
 from mdl_tf.config import ConfigError
 from mdl_tf.pictures.mosaic import NeighborMosaic
 from mdl_tf.progress import ProgressLine, duration
@@ -43,13 +43,16 @@ class Runner:
     def _keep_beginning(self):
         """Write what is compared on what, unless the data are not those of an earlier time."""
         facts = prepare.describe_data(self._shared.data)
+        earlier = self._folder.set_aside_if_restarted()
+        if earlier:
+            self._report(f"What this comparison had is kept in {earlier}.")
         kept = self._folder.read_json("data.json")
         # What an earlier version did not keep, it cannot be compared by.
         if kept is not None and kept != {key: facts.get(key) for key in kept}:
             raise ConfigError(describe_changed_data(kept, facts))
         self._tell_what_is_left_out()
         # 0.1.0 measured features as they were, not of unit length.
-        before = self._folder.read_json(SETTINGS)
+        before = self._folder.read_settings()
         is_old = before is not None and "version" not in before["config"]
         # First: it tells that the folder is one of a comparison.
         self._folder.keep(self._comparison, self._shared.asked)
@@ -66,7 +69,7 @@ class Runner:
 
     def _tell_what_is_left_out(self):
         """An earlier comparison of this folder may have had more than is asked for now."""
-        before, now = self._folder.read_json(SETTINGS, {}), self._comparison.to_dict()
+        before, now = self._folder.read_settings({}), self._comparison.to_dict()
         losses = [label for label in before.get("losses", ()) if label not in now["losses"]]
         named = (("search", "settings each"), ("seeds", "seeds"))
         counts = [f"{before[k]} {name}" for k, name in named if before.get(k, 0) > now[k]]

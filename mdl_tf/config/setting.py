@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from mdl_tf.checks import check_integer, check_number
+from mdl_tf.checks import check_integer, check_number, shown
+
+TOO_LARGE = 2**31  # for a count or a size: TensorFlow counts in 32 bits
 
 
 class ConfigError(ValueError):
@@ -84,6 +86,8 @@ def check(field, value):
     value, bounds = _plain(value), {name: rules[name] for name in ("least", "below")}
     try:
         if field.type in (int, int | None):
+            if isinstance(value, int) and bounds["below"] is None and value >= TOO_LARGE:
+                bounds["below"] = TOO_LARGE
             return check_integer(field.name, value, **bounds)
         if field.type in (float, float | None):
             return float(check_number(field.name, value, above=rules["above"], **bounds))
@@ -99,7 +103,14 @@ def check(field, value):
         begins = fits and prefix and value.startswith(prefix) and value != prefix
         fits = fits and (value in choices or bool(begins))
     if not fits:
-        raise ConfigError(f"`{field.name}` must be {allowed}. Received: {field.name}={value!r}")
+        raise ConfigError(
+            f"`{field.name}` must be {allowed}. Received: {field.name}={shown(value)}"
+        )
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(
+            f"`{field.name}` must be text without the character NUL. "
+            f"Received: {field.name}={shown(value)}"
+        )
     return value
 
 

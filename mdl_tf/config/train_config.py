@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 from mdl_tf import __version__, checks
 from mdl_tf.config import rules, versions
@@ -10,6 +9,7 @@ from mdl_tf.config.setting import ConfigError, check, setting
 from mdl_tf.datasets.table import DATASETS, TFDS_PREFIX
 from mdl_tf.losses import LOSSES
 from mdl_tf.metrics import table
+from mdl_tf.reading import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,6 +284,7 @@ class TrainConfig:
         """
         if not isinstance(settings, dict):
             raise ConfigError(f"A config must be a JSON object. Received: {settings!r}")
+        versions.refuse_newer(settings.get("version"))
         first = versions.first_defaults()["settings"]
         later = {
             field.name: field.metadata["before"]
@@ -335,15 +336,23 @@ class TrainConfig:
         Raises:
             ConfigError: if the file is missing or no JSON, and as `from_kept`.
         """
-        return cls.from_kept(cls._read(path))
+        try:
+            settings = cls._read(path)
+            if isinstance(settings, dict):
+                fields = {field.name for field in dataclasses.fields(cls)}
+                versions.refuse_incomplete(settings, fields)
+            return cls.from_kept(settings)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{path} must be what a run wrote there: restore it from a copy. {error}"
+            ) from error
 
     @staticmethod
     def _read(path):
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"`config` must be a readable file. Received: {error}") from error
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"`config` must be JSON. Received: {path}, {error}") from error
+            return read_json(path)
+        except (FileNotFoundError, ValueError) as error:
+            why = "is not there" if isinstance(error, FileNotFoundError) else error
+            raise ConfigError(
+                f"`config` must be a readable file of JSON. Received: {path}, which {why}"
+            ) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mdl_tf.files import data_folder, replacing
+from mdl_tf.reading import read_arrays
 
 __all__ = ["cached_arrays", "data_folder", "stored_arrays", "store_arrays"]
 
@@ -13,13 +14,8 @@ __all__ = ["cached_arrays", "data_folder", "stored_arrays", "store_arrays"]
 def stored_arrays(path):
     """The arrays in an `.npz` file, a dict; `None` if it is not there or not readable."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, KeyError):
-        return None  # not there, or cut off
-    except Exception as error:  # zipfile.BadZipFile, zlib.error: damaged in the middle
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
+        return read_arrays(path)
+    except (FileNotFoundError, ValueError):
         return None
 
 

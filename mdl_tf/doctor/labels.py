@@ -7,7 +7,7 @@ import numpy as np
 
 from mdl_tf.doctor import thresholds
 from mdl_tf.doctor.finding import Finding, level
-from mdl_tf.words import clean, count, first_few
+from mdl_tf.words import as_cell, clean, count, first_few
 
 _NAMED = 3
 _IMAGES = {"all": "images", "train": "training images", "validation": "validation images"}
@@ -171,5 +171,5 @@ def _number(value):
 
 def _csv(rows):
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([as_cell(value) for value in row] for row in rows)
     return text.getvalue()

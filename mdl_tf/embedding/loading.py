@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from mdl_tf.backbones import fitting, own
+from mdl_tf.embedding.archive import check_archive
 
 _REGISTERING = (
     "mdl_tf.embedding.batch_norm",
@@ -26,21 +27,31 @@ def load_model(path, *, compile=True):
         path: of the file, or of a run folder that holds `model.keras`.
         compile: whether to restore loss and optimizer as well. Defaults to `True`.
 
+    Nothing of a stranger's file is run: a model with layers that hold code or open other files
+    (`Lambda`, `TFSMLayer`), and any `.h5` file, is refused before it is built.
+
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: if there is no such file, or it holds a class that Keras does not know, also
-            after the module of the backbone was imported, or that module cannot be.
+        ValueError: if there is no such file, it is damaged or refused, or it holds a class that
+            Keras does not know, also after the module of the backbone was imported, or that module
+            cannot be.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "model.keras"
-    if not path.is_file():
-        raise ValueError(f"`path` must be a `.keras` file that exists. Received: path={path}")
+    try:
+        check_archive(path)
+    except FileNotFoundError:
+        raise ValueError(
+            f"`path` must be a `.keras` file that exists. Received: path={path}"
+        ) from None
+    except ValueError as error:
+        raise ValueError(_describe_refusal(path, error)) from error
     _register_classes()
     try:
-        return keras.saving.load_model(path, compile=compile)
+        return _load(path, compile)
     except TypeError as error:
         backbone = _backbone_of_run(path)
         unknown = (
@@ -51,9 +62,28 @@ def load_model(path, *, compile=True):
         raise ValueError(unknown)
     own.import_layers(backbone)
     try:
-        return keras.saving.load_model(path, compile=compile)
+        return _load(path, compile)
     except TypeError as error:
         raise ValueError(unknown) from error
+
+
+def _load(path, compile):
+    """What Keras makes of a file; a class that it does not know is a `TypeError`."""
+    try:
+        return keras.saving.load_model(path, compile=compile, safe_mode=True)
+    except (KeyboardInterrupt, TypeError):
+        raise
+    # Keras, h5py and zipfile have many kinds for a damaged file.
+    except Exception as error:
+        reason = f"cannot be loaded ({fitting.in_short(error)})"
+        raise ValueError(_describe_refusal(path, reason)) from error
+
+
+def _describe_refusal(path, reason):
+    return (
+        f"`path` must be a whole `.keras` file of layers that run no code of their own: restore it "
+        f"from a copy, or train again. Received: path={path}, which {reason}"
+    )
 
 
 def _register_classes():

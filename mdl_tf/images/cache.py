@@ -97,7 +97,7 @@ def _on_disk(paths, decode, check, folder, each, progress):
         for done, (i, image) in enumerate(zip(missing, images, strict=True), 1):
             # Kept under a wrong name it would be taken for the old one for ever.
             check(i)
-            with replacing(paths[i]) as temporary:
+            with replacing(paths[i], tidy=False) as temporary:
                 temporary.write_bytes(_packed(image))
             if progress and (done % _SHOWN == 0 or done == len(missing)):
                 progress(before + done, len(paths))

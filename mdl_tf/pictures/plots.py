@@ -95,8 +95,8 @@ def neighbor_grid(
     Args:
         queries: Q images `(H, W)` or `(H, W, 3)`, 0..255.
         neighbors: for each query k images, nearest first; they may differ in size.
-        hits: booleans `(Q, k)`, True where the neighbour is of the query's class. Defaults to
-            `None`: not known.
+        hits: booleans `(Q, k)`, True where the neighbour is of the query's class, `None` where it
+            is not known. Defaults to `None`: not known of any.
         titles: Q texts beside the queries, or `None`. Defaults to `None`.
         headings: texts above the query and above its nearest neighbour, or `None`. Defaults to
             `("query", "nearest")`.
@@ -105,7 +105,7 @@ def neighbor_grid(
     Returns:
         A matplotlib `Figure`; neighbours of another class are crossed out.
     """
-    count, k = len(queries), len(neighbors[0])
+    count, k = len(queries), max(map(len, neighbors))
     side, line = (0.8, 0) if captions is None else (1.3, 0.3)
     figure = Figure(
         figsize=(side * (k + 1) + 0.8, (side + line) * count + 0.3), layout="constrained"
@@ -113,10 +113,13 @@ def neighbor_grid(
     grid = figure.subplots(count, k + 1, squeeze=False)
     for row, axes_row in enumerate(grid):
         for column, axes in enumerate(axes_row):
+            if column > len(neighbors[row]):
+                axes.set_axis_off()
+                continue
             picture = queries[row] if column == 0 else neighbors[row][column - 1]
             axes.imshow(picture.astype("uint8"), cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
-            known = column > 0 and hits is not None
+            known = column > 0 and hits is not None and hits[row][column - 1] is not None
             hit = bool(hits[row][column - 1]) if known else True
             for spine in axes.spines.values():
                 spine.set(color=LINE if not known else POSITIVE if hit else NEGATIVE, linewidth=2)

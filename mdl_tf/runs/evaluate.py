@@ -99,6 +99,77 @@ def evaluate_run(
         seed=config.own_seed,
         stream=stream,
     )
+    return _describe(measured, dataset, split, image_set, collection)
+
+
+def evaluate_file(
+    path,
+    *,
+    dataset,
+    data_dir=None,
+    split=None,
+    crop_to_box=False,
+    on_corrupt="error",
+    clustering=None,
+    stream=None,
+):
+    """Metrics of an embedder in a `.keras` file, which has no data of its own.
+
+    Args:
+        path: of the file.
+        dataset: name of a data set.
+        data_dir: folder or file of the data. Defaults to `None`: as for a run.
+        split: `"train"`, `"test"`, or `"all"`. Defaults to `"all"` for a user's own data (folder,
+            csv, npz), and to `"test"` for the others. Which classes the model has seen is not
+            known.
+        crop_to_box: whether to cut images to their boxes. Defaults to `False`.
+        on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
+            `"error"`.
+        clustering: whether to compute NMI and F1. Defaults to `None`: they are.
+        stream: where the progress goes. Defaults to standard output.
+
+    Returns:
+        As `evaluate_run`.
+
+    Raises:
+        ConfigError, ValueError: if the file is no such model, or the data do not fit it.
+    """
+    model = load_model(path, compile=False)
+    split = split or ("all" if _is_own_form(dataset) else "test")
+    if split not in ("train", "test", "all"):
+        raise ValueError(
+            "`split` must be train, test or all for a .keras file, of which no classes are held "
+            f"out. Received: split={split!r}"
+        )
+    with ProgressLine(f"Load {dataset}", stream=stream) as line:
+        collection = datasets.read(
+            dataset,
+            data_dir=data_dir,
+            crop_to_box=crop_to_box,
+            on_corrupt=on_corrupt,
+            progress=line,
+        )
+        image_set = collection.images
+        if split != "all":
+            image_set = Data(*collection.split(validation=0)).sides[split]
+        line.done(len(image_set), image_set.kind)
+    takes = "images" if len(model.input_shape) == 4 else "features"
+    if (takes == "features") != (image_set.features is not None):
+        raise ConfigError(
+            f"The data set must be of what the model takes, {takes}. Received: {dataset}"
+        )
+    measured = measure_set(
+        model,
+        image_set,
+        f"Embed {image_set.name}",
+        dataset=dataset,
+        clustering=clustering is not False,
+        stream=stream,
+    )
+    return _describe(measured, dataset, split, image_set, collection)
+
+
+def _describe(measured, dataset, split, image_set, collection):
     # A stand-in says that it is one in its name.
     name = collection.images.name
     return {

@@ -36,11 +36,25 @@ def train_folds(config, run, report=print):
         latter; `"concatenated"`, of the concatenated embeddings.
     """
     clock, start = run_report.Clock(run), time.perf_counter()
-    finished = {part.config.fold for part in run.parts if _finished_results(part)}
+    run.check_resumable()
+    parts = [] if run.begins_again else run.parts
+    if run.begins_again:
+        clock.seconds.clear()
+    for part in parts:
+        part.check_resumable()
+    finished = {part.config.fold for part in parts if _finished_results(part)}
     missing = [number for number in range(1, config.folds + 1) if number not in finished]
     config, whole, folds = read_folds(config, report)
-    run.keep_config(config)
     test_set = TestSet(config, whole.test)
+    earlier = run.set_aside_if_restarted()
+    if earlier:
+        report(f"What this run had is kept in {earlier}.")
+    run.keep_config(config)
+    if not missing:
+        report(
+            f"This run is already finished, with {config.folds} folds: nothing is trained, and its "
+            "report is written again."
+        )
     run.write_left_out(whole.problems)
     for done, number in enumerate(missing):
         report(f"\nFold {number} of {config.folds}" + _time_left(start, done, len(missing)))

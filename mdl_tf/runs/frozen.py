@@ -19,6 +19,7 @@ from mdl_tf.files import data_folder, replacing
 from mdl_tf.images import cache as image_cache
 from mdl_tf.images import views
 from mdl_tf.progress import ProgressLine
+from mdl_tf.reading import read_arrays
 from mdl_tf.runs.data import ordered_stream
 
 _VERSION = 1  # raise when features change for equal images and weights
@@ -100,9 +101,11 @@ class _Store:
         wanted, found = set(digests), {}
         for path in sorted(self._folder.glob("*.npz")):
             # A damaged file is as none.
-            with contextlib.suppress(Exception), np.load(path) as part:
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                part = read_arrays(path, ("digests", "features"))
                 names, features = part["digests"].tolist(), part["features"]
-                if features.ndim == 2 and len(names) == len(features):
+                fits = features.ndim == 2 and features.dtype == np.float32
+                if fits and len(names) == len(features) and np.isfinite(features).all():
                     rows = zip(names, features, strict=True)
                     found.update((name, row) for name, row in rows if name in wanted)
         return found

@@ -12,6 +12,15 @@ from mdl_tf.runs.folder import STATE
 
 TRAINABLE = "resume/trainable.json"
 HEAD = "resume/head.json"
+_BEGINNING = {
+    "epochs_done": 0,
+    "checkpoint": None,
+    "stopped": False,
+    "best": None,
+    "wait": 0,
+    "last": {},
+    "history": [],
+}
 
 
 def monitor_key(config):
@@ -21,7 +30,8 @@ def monitor_key(config):
 
 def read_state(run):
     """What `OnDisk` wrote after the last epoch of a run, or `None` if no epoch was finished."""
-    return run.read_json(STATE)
+    state = run.state
+    return state if state and state["epochs_done"] else None
 
 
 class _Keep:
@@ -162,9 +172,18 @@ class OnDisk(_Keep):
         super().__init__(config, *kept)
         self.run, self.state, self._data, self._whole = run, state, data, whole
         if state:
+            self._check(state)
             self.learns, self.is_stopped = run.read_json(TRAINABLE), state["stopped"]
             self.head = run.read_json(HEAD)
             self._keep_data(new=False)
+
+    def _check(self, state):
+        """Refuse a state that is not of this config, or whose model is gone."""
+        rows = [row for row in state["history"] if self.config.validation and self._key not in row]
+        if rows:
+            raise self.run.damaged(STATE, f"has no {self._key} in epoch {rows[0]['epoch']}")
+        if not state["checkpoint"] or not self.checkpoint.is_file():
+            raise self.run.damaged(STATE, f"names the model {state['checkpoint']}, which is gone")
 
     @property
     def checkpoint(self):
@@ -181,6 +200,9 @@ class OnDisk(_Keep):
             head: what `start.set_head` returned.
         """
         self.learns, self.head = learns, head
+        # First: it tells that what follows is a training that goes on, if it is killed before its
+        # first epoch, and not one that has lost its state.
+        self.run.write_json(STATE, _BEGINNING)
         self._keep_data(new=True)
         self.run.write_json(TRAINABLE, learns)
         self.run.write_json(HEAD, head)
@@ -195,7 +217,7 @@ class OnDisk(_Keep):
 
     def _keep_data(self, *, new):
         self.run.keep_classes(self._data.sides, new=new)
-        self.run.keep_counts(self._data.sides, new=new)
+        self.run.keep_images(self._data.sides, new=new)
 
     def callback(self, retrieval_metrics, early_stopping):
         """The Keras callback that keeps, and restores what the two know; it comes last."""

@@ -4,6 +4,7 @@ Every phase has an optimizer of its own, compiled for what learns in it. What le
 is kept, since the network may have layers that its owner froze for good.
 """
 
+from mdl_tf.config import ConfigError
 from mdl_tf.embedding import load_model, set_batch_norm
 from mdl_tf.embedding.trainable import flags, freeze_all_but, put_back
 from mdl_tf.runs.network import build_loss, build_training_model, compile_model
@@ -124,4 +125,10 @@ def _as_begun(config, learns, embedder):
         set_batch_norm(embedder, config.batch_norm)
     # The first runs of 0.1.0 kept none.
     if learns is not None:
-        put_back(embedder, learns)
+        try:
+            put_back(embedder, learns)
+        except ValueError as error:
+            raise ConfigError(
+                "resume/trainable.json must be that of this run's model: restore it from a copy, "
+                f"or begin again with --restart. {error}"
+            ) from error

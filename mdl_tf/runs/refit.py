@@ -42,6 +42,7 @@ def refit(config, run, keep, data, features, report):
     part = run.part(FOLDER, again)
     with part.alone("A run must be trained"):
         part.remove_unfinished()
+        part.check_resumable()
         network = whole = build_network(again, data.feature_size)
         if features is not None:
             network = head_model(whole)

@@ -5,10 +5,10 @@ import numpy as np
 
 from mdl_tf.callbacks import NeighborBoard
 from mdl_tf.callbacks.summaries import write_test
-from mdl_tf.config import ConfigError
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.embedding.parts import feature_model, head_model
 from mdl_tf.progress import ProgressLine
+from mdl_tf.reading import read_arrays
 from mdl_tf.runs import report as run_report
 from mdl_tf.runs.batch_size import settle_batches
 from mdl_tf.runs.data import describe_data, ordered_stream, read_data
@@ -26,6 +26,7 @@ from mdl_tf.runs.network import build_loss, build_optimizer
 from mdl_tf.runs.refit import refit
 from mdl_tf.runs.resolve import is_pretrained, settle
 from mdl_tf.runs.training import Watch, fit, read_and_build
+from mdl_tf.words import count
 
 _DISTANCES = "resume/distances_untrained.npz"
 
@@ -105,13 +106,14 @@ def train_network(config, run, report=print, data=None, test_set=None):
     Raises:
         ConfigError, ValueError: for settings that do not fit each other or the data.
     """
+    run.check_resumable()
     state = read_state(run)
-    clock, results = run_report.Clock(run), run.read_json("metrics.json", {})
-    if state and "untrained" not in results:
-        raise ConfigError(
-            "The run must have the metrics.json that it had before its first epoch. "
-            f"Received: {run.folder}"
-        )
+    clock, results = run_report.Clock(run), {}
+    if state:
+        # Of a run without an epoch they are measured again: its data may have changed since.
+        results = run.read_json("metrics.json", {})
+        if "untrained" not in results:
+            raise run.damaged("metrics.json", "has not what was measured before the first epoch")
     # Before the data are read.
     build_loss(config, num_classes=2)
     build_optimizer(config)
@@ -120,10 +122,17 @@ def train_network(config, run, report=print, data=None, test_set=None):
         data = data or read_data(config)
         describe_data(data, report)
         clock.lap("loading")
+        _tell_if_finished(state, config, report)
     else:
+        if not run.is_new:
+            report("No epoch of this run is kept: its training begins.")
         data, network = read_and_build(config, report, data)
         config = settle(config, network)
         config = settle_batches(config, np.bincount(data.train.labels), network, report)
+        earlier = run.set_aside_if_restarted()
+        if earlier:
+            clock.seconds.clear()
+            report(f"What this run had is kept in {earlier}.")
         run.keep_config(config)
     run.write_left_out(data.problems)
     test_set = test_set or TestSet(config, data.test)
@@ -145,6 +154,14 @@ def train_network(config, run, report=print, data=None, test_set=None):
         clock.lap("refit")
         watch.measure_refitted(again)
     return watch.end(distances, keep.best_epoch == 0)
+
+
+def _tell_if_finished(state, config, report):
+    if state["stopped"] or state["epochs_done"] >= config.epochs:
+        report(
+            f"This run is already finished, with {count(state['epochs_done'], 'epoch')}: nothing "
+            "is trained, and its report is written again."
+        )
 
 
 class _RunWatch(Watch):
@@ -217,9 +234,10 @@ class _RunWatch(Watch):
 
     def end(self, distances, start_is_kept):
         """Pictures and the closing table."""
-        with np.load(self._run.folder / _DISTANCES) as stored:
-            before = stored["positive"], stored["negative"]
-        distances = {"Test classes, untrained": before, "Test classes, trained": distances}
+        distances = {"Test classes, trained": distances}
+        before = self._distances_before()
+        if before is not None:
+            distances = {"Test classes, untrained": before, **distances}
         run_report.draw_pictures(self._run, self._config, distances)
         self._clock.lap("evaluation")
         text = run_report.write_report(
@@ -227,6 +245,24 @@ class _RunWatch(Watch):
         )
         self._report("\n" + text)
         return self._results
+
+    def _distances_before(self):
+        """The distances before training, or `None`: the picture alone is poorer without them."""
+        path = self._run.folder / _DISTANCES
+        try:
+            stored = read_arrays(path, ("positive", "negative"))
+            before = stored["positive"], stored["negative"]
+            if all(each.ndim == 1 and each.dtype.kind == "f" for each in before):
+                return before
+            why = "is not what was written there"
+        except FileNotFoundError:
+            why = "is gone"
+        except KeyError as error:
+            why = f"has no {error}"
+        except ValueError as error:
+            why = str(error)
+        self._report(f"{path} {why}: distances.png shows the trained model alone.")
+        return None
 
     def _measure(self, model, name, step, features):
         """The test through a model; through its embedding layer alone where there are features."""

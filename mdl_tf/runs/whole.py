@@ -31,6 +31,7 @@ def train(config, run, *, report=print):
         if run.has_epochs:
             config = run.config
         else:
+            run.check_resumable()
             config = resolve(config)
             run.keep_config(config)
         train_one = train_folds if config.cross_validated else train_network

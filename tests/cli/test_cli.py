@@ -66,7 +66,10 @@ def test_version_and_bare_command():
         ),
         (["train", "--loss", "triplets"], "`loss` must be one of margin_discriminate, contrastive"),
         (["train", "--resume", "nowhere"], "The run must be a folder with a config.json."),
-        (["train", "--config", "nowhere.json"], "`config` must be a readable file. Received: "),
+        (
+            ["train", "--config", "nowhere.json"],
+            "`config` must be a readable file of JSON. Received: ",
+        ),
         (["train", "--dataset", "folder"], "`data_dir` must name the folder of images"),
         (["evaluate", "nowhere"], "The run must be a folder with a config.json. Received: nowhere"),
         (["evaluate"], "the following arguments are required: RUN"),

@@ -570,8 +570,8 @@ def test_other_settings_or_data_are_another_comparison(small, features, tmp_path
     )
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="Received: name='else/notes.txt', which is a file"):
-        Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "else/notes.txt")
+    with pytest.raises(ConfigError, match="Received: name='notes.txt', which is a file"):
+        Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path / "else", "notes.txt")
     with pytest.raises(ConfigError, match="Received: name='else', which is something else"):
         Folder.of(Comparison(config_of(features), parse("triplet")), tmp_path, "else")
     names = []
@@ -900,7 +900,7 @@ def test_what_cannot_be_compared_leaves_no_folder(arguments, message, features, 
     shown = capsys.readouterr().err
     assert message in shown
     assert shown.count("\n") == 1
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="no locks on Windows")

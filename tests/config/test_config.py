@@ -198,10 +198,10 @@ def test_impossible_values_name_field_rule_and_value(settings, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "`config` must be JSON. Received: "),
+        ("{", "`config` must be a readable file of JSON. Received: "),
         ("[1]", "A config must be a JSON object. Received: [1]"),
         (json.dumps({"epochs": 0}), "`epochs` must be an integer, at least 1. Received: epochs=0"),
-        (None, "`config` must be a readable file. Received: "),
+        (None, "config.json, which is not there"),
     ],
 )
 def test_files_that_are_no_config(tmp_path, text, message):

@@ -76,8 +76,10 @@ def test_a_file_of_a_user_has_todays_defaults_and_that_of_a_run_its_own(tmp_path
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"dataset": "digits"}))
     assert Later.from_json(path).epochs == 99
-    assert Later.from_run(path).epochs == 8
+    with pytest.raises(ConfigError, match="config.json must be what a run wrote there"):
+        Later.from_run(path)
     path.write_text(json.dumps(FIRST))
+    assert Later.from_run(path).epochs == 3
     config = Later.from_json(path)
     assert (config.epochs, config.head, config.loss_args["sharpness"]) == (3, "random", 10.0)
     path.write_text(TrainConfig(epochs=5).to_json())

@@ -1,5 +1,6 @@
 """A folder of results: who may write, what is removed, what a damaged file says."""
 
+import os
 import subprocess
 import sys
 
@@ -7,7 +8,9 @@ import pytest
 from helpers.runs import SMALL, started
 
 from mdl_tf import cli, files
-from mdl_tf.config import ConfigError
+from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.datasets.own import csv_file, index
+from mdl_tf.doctor import labels
 from mdl_tf.runs import Run
 from mdl_tf.runs.store import LOCK, UNFINISHED, Store
 
@@ -104,3 +107,50 @@ def test_rows_become_a_table(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == b"epoch,loss\r\n1,0.1\r\n2,1e-09\r\n"
     store.write_rows("b.csv", [])
     assert not (tmp_path / "b.csv").exists()
+
+
+def test_tables_hold_no_formulas_and_our_reader_gets_the_texts_back(tmp_path):
+    store = Store(tmp_path)
+    store.write_left_out([("=HYPERLINK(1).jpg", "-is empty"), ("-5", "@x")])
+    assert (tmp_path / "left_out.csv").read_text(encoding="utf-8").splitlines() == [
+        "path,reason",
+        "'=HYPERLINK(1).jpg,'-is empty",
+        "-5,'@x",
+    ]
+    rows = [("classes", "path"), ("=1+1", "+a"), ("'=b", "c")]
+    assert labels._csv(rows).splitlines()[1:] == ["'=1+1,'+a", "''=b,c"]
+    examples = [index.Example(f"+{i}.png", b"png", label) for i, (label, _) in enumerate(rows)]
+    images = csv_file.read(index.write(tmp_path / "data", examples)).images
+    assert sorted(images.class_names) == sorted(label for label, _ in rows)
+    assert {os.path.basename(path) for path in images.paths} == {"+0.png", "+1.png", "+2.png"}
+
+
+def test_only_what_was_written_here_is_discarded(tmp_path):
+    store = Store(tmp_path / "runs" / "r")
+    store.make()
+    store.write_text("resume/a.json", "{}")
+    (store.folder / "resume" / "mine.txt").write_text("mine")
+    store.discard()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.txt"]
+    # Of a folder that was there, nothing.
+    other = Store(tmp_path / "runs")
+    other.write_text("a.json", "{}")
+    other.discard()
+    assert (tmp_path / "runs" / "a.json").is_file()
+    empty = Store(tmp_path / "a" / "b")
+    empty.make()
+    empty.write_text("config.json", "{}")
+    empty.discard()
+    assert not (tmp_path / "a").exists()
+
+
+@LOCKS
+def test_what_a_killed_run_left_before_its_config_is_taken_over(tmp_path):
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    (folder / f"{UNFINISHED}1.json").write_text("half")
+    config = TrainConfig(**SMALL)
+    run = Run.create(config, tmp_path / "runs", "r")
+    assert run.config == config and not run.is_new
+    with pytest.raises(ConfigError, match="`name` must be new"):
+        Run.create(config, tmp_path / "runs", "r")

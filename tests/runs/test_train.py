@@ -400,23 +400,23 @@ def test_loss_args_that_do_not_fit():
 def test_state_that_is_damaged_is_a_clear_error(tmp_path):
     config, run = started(tmp_path)
     run.write_text("resume/state.json", "{")
-    with pytest.raises(ConfigError, match="state.json must be JSON"):
+    with pytest.raises(ConfigError, match="state.json is damaged: it is no JSON"):
         train(config, run, report=lambda line: None)
 
 
 def test_writing_leaves_the_old_file_if_the_new_one_fails(tmp_path):
     _, run = started(tmp_path)
-    run.write_json("metrics.json", {"a": 1})
-    with pytest.raises(RuntimeError), run.writing("metrics.json") as path:
+    run.write_json("timing.json", {"a": 1})
+    with pytest.raises(RuntimeError), run.writing("timing.json") as path:
         path.write_text("half")
         raise RuntimeError
-    assert run.read_json("metrics.json") == {"a": 1}
-    assert sorted(p.name for p in run.folder.iterdir()) == ["config.json", "metrics.json"]
+    assert run.read_json("timing.json") == {"a": 1}
+    assert sorted(p.name for p in run.folder.iterdir()) == ["config.json", "timing.json"]
     with run.writing("resume/a.npz") as path:
         left_by_a_kill = path.with_name(path.name + ".npz")
         left_by_a_kill.write_text("half")
     run.remove_unfinished()
     assert [p.name for p in (run.folder / "resume").iterdir()] == ["a.npz"]
     with pytest.raises(ValueError):
-        run.write_json("metrics.json", {"a": float("nan")})
-    assert run.read_json("metrics.json") == {"a": 1}
+        run.write_json("timing.json", {"a": float("nan")})
+    assert run.read_json("timing.json") == {"a": 1}

@@ -6,8 +6,7 @@ import json
 
 from mdl_tf.compare.report.words import clean
 from mdl_tf.metrics.table import find_columns
-
-_FORMULA = ("=", "+", "-", "@")  # how a spreadsheet's formula begins
+from mdl_tf.words import as_cell
 
 
 def to_csv(results):
@@ -57,5 +56,4 @@ def _row(trial, metrics):
 
 def _escape(text):
     """A text that no spreadsheet reads as a formula."""
-    text = clean(text)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return as_cell(clean(text))

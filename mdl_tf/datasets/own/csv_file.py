@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdl_tf.datasets.own.labelling import SPLITS, collection, find_file
-from mdl_tf.words import clean, first_few
+from mdl_tf.words import clean, first_few, from_cell
 
 EDGES = ("left", "top", "right", "bottom")
 COLUMNS = ("path", "label", "class_name", "split", "box", *EDGES)
@@ -40,6 +40,7 @@ def read(path):
     - `left`, `top`, `right`, `bottom` (optional), or all four with blanks between them in `box`:
       the part of the image to look at, in pixels from its upper left corner; empty for the whole.
 
+    An apostrophe before a text that begins like a formula, as our own tables have it, is taken off.
     The image files are not opened here.
 
     Args:
@@ -81,7 +82,8 @@ def _table(path):
             # strict: a quotation mark that is never closed would swallow the rest of the file.
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             header = _names(next(reader))
-            return header, [(reader.line_num, fields) for fields in reader if any(fields)]
+            rows = ((reader.line_num, fields) for fields in reader if any(fields))
+            return header, [(line, [from_cell(field) for field in fields]) for line, fields in rows]
     except UnicodeDecodeError as error:
         raise ValueError(
             "`data_dir` must be a CSV file in UTF-8 (spreadsheets save it as 'CSV UTF-8'). "

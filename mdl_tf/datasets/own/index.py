@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdl_tf.files import temporary_folder
+from mdl_tf.words import as_cell
 
 INDEX = "index.csv"
 
@@ -67,4 +68,5 @@ def _write_files(folder, examples):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(example.content)
             box = example.box or ("",) * 4
-            rows.writerow((example.path, example.label, example.class_name, *box))
+            texts = (example.path, example.label, example.class_name)
+            rows.writerow((*map(as_cell, texts), *box))

@@ -1,13 +1,10 @@
 """Anybody's own images, or features made of them, as arrays in a NumPy .npz file."""
 
 import warnings
-import zipfile
-import zlib
-
-import numpy as np
 
 from mdl_tf.datasets.content import check_features, check_images
 from mdl_tf.datasets.own.labelling import as_text, check_named, collection, find_file, numbered
+from mdl_tf.reading import list_arrays, read_arrays
 
 CONTENTS = ("images", "features", "embeddings")
 KEYS = (*CONTENTS, "labels", "class_names", "split")
@@ -64,19 +61,13 @@ def read(path):
 
 
 def _arrays(path):
-    arrays, key = {}, "data_dir"
     try:
-        # Beside the error of `numpy.load`, which takes a text file for a pickle.
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("no .npz file (of numpy.savez), or cut off")
-        with np.load(path, allow_pickle=False) as stored:
-            others = [key for key in stored.files if key not in KEYS + SEARCH_KEYS]
-            for key in [key for key in stored.files if key in KEYS]:
-                arrays[key] = np.asarray(stored[key])
-    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path, KEYS)
+        others = [key for key in list_arrays(path) if key not in KEYS + SEARCH_KEYS]
+    except (FileNotFoundError, ValueError) as error:
         raise ValueError(
-            f"`{key}` must be a complete .npz file of numbers and strings, not of Python objects "
-            f"(save names by `numpy.asarray(names, str)`). Received: data_dir={path}, {error}"
+            "`data_dir` must be a complete .npz file of numbers and strings, not of Python objects "
+            f"(save names by `numpy.asarray(names, str)`). Received: data_dir={path}, which {error}"
         ) from error
     if others:
         warnings.warn(f"Not used of {path}: arrays {', '.join(others)}", stacklevel=3)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from mdl_tf import __version__
 from mdl_tf.files import locked, replacing
+from mdl_tf.reading import read_json
 from mdl_tf.words import clean
 
 TIMEOUT = 30  # seconds without a byte
@@ -309,7 +310,7 @@ def _resumable(file, url, part):
     if not size or file.sha256 or file.md5:
         return size, None
     try:
-        origin = json.loads(_origin(part).read_text(encoding="utf-8"))
+        origin = read_json(_origin(part))
     except (OSError, ValueError):
         return 0, None
     return (size, origin["validator"]) if origin["url"] == url else (0, None)

@@ -12,6 +12,7 @@ import os
 from mdl_tf.datasets.cache import data_folder
 from mdl_tf.datasets.papers import stand_in_files
 from mdl_tf.files import STAND_IN, temporary_folder
+from mdl_tf.reading import read_json
 
 _ABOUT = (
     "Generated pictures in place of a data set, to try every step of a run. Figures measured on "
@@ -71,7 +72,7 @@ def counts(name, root, keys):
         return None
     counts_kept = None
     with contextlib.suppress(OSError, ValueError):
-        marker = json.loads(path.read_text(encoding="utf-8"))
+        marker = read_json(path)
         if isinstance(marker, dict) and marker.get("stand_in_for") == name:
             counts_kept = marker.get("counts")
     if not (
