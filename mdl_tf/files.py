@@ -19,10 +19,9 @@ except ImportError:  # Windows
 # In the root of a data set that was generated to stand in for a real one.
 STAND_IN = "stand_in.json"
 UNFINISHED = ".unfinished-"
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)  # what a disk refuses
 # What this module calls what is not finished; nothing else is ever removed.
 _OURS = re.compile(re.escape(UNFINISHED) + r"(.*-)?[0-9a-f]{16}(\..*)?", re.DOTALL)
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)  # what a disk refuses
-_swept = set()  # folders in which this process has looked for what a kill left
 
 
 def data_folder(data_dir=None):
@@ -36,8 +35,7 @@ def replacing(path, *, tidy=True):
     """A temporary path that becomes the file `path` when the block ends without an error.
 
     Renamed when complete: a kill, or a second process, never leaves half a file. What a kill has
-    left of it is removed the next time that `path` is written, and of other files in its folder the
-    first time that a process writes there, where the system has file locks. Its mode is what
+    left in the folder is removed the next time, where the system has file locks. Its mode is what
     `open(path, "w")` would have left: that of the file that is replaced, else by the umask.
 
     Args:
@@ -54,18 +52,13 @@ def replacing(path, *, tidy=True):
     # A digest of the name, which may be as long as a name can be.
     begin = f"{UNFINISHED}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
     if tidy:
-        folder = path.parent.absolute()
-        remove_leftovers(folder, begin if folder in _swept else UNFINISHED)
-        _swept.add(folder)
+        remove_leftovers(path.parent)
     # Two suffixes, since Keras insists on `.weights.h5`.
     temporary = path.with_name(f"{begin}{secrets.token_hex(8)}{''.join(path.suffixes[-2:])}")
     try:
         # By `open` and not by `tempfile`, whose files nobody else may read.
         open(temporary, "xb").close()
-        with contextlib.ExitStack() as stack:
-            # Another process may be looking at it just now, and think it a leftover.
-            with contextlib.suppress(_InUse, OSError):
-                stack.enter_context(locked(temporary, _InUse()))
+        with locked(temporary):
             yield temporary
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
@@ -107,19 +100,18 @@ def _describe(number, temporary):
     return text
 
 
-def remove_leftovers(folder, begin=UNFINISHED):
+def remove_leftovers(folder):
     """Remove what a kill left half-written: files and folders of ours that nobody writes.
 
     Without file locks they stay, as they cannot be told from what another process is writing.
 
     Args:
         folder: where to look, not below it.
-        begin: how their names begin. Defaults to all of ours.
     """
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             path = folder / name
-            ours = name.startswith(begin) and _OURS.fullmatch(name)
+            ours = _OURS.fullmatch(name)
             # A folder without a name in its name has just been made, and has no lock yet.
             if ours and not path.is_symlink() and (ours[1] or not path.is_dir()):
                 with contextlib.suppress(OSError, _InUse), locked(path, _InUse()) as is_locked:

@@ -156,7 +156,6 @@ def test_what_a_kill_left_beside_a_file_is_removed_the_next_time(tmp_path):
     mine.touch()
 
     def write_with_new_eyes():
-        files._swept.clear()  # as another process
         with replacing(path) as temporary:
             temporary.write_text("whole")
 

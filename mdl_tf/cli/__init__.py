@@ -109,7 +109,9 @@ def _tell(error):
     if message or isinstance(error, ValueError):
         print(f"mdl-tf: error: {message or error}", file=sys.stderr)
         return 2
-    told = refused_by_disk(error)
+    from mdl_tf.images.file import find_message
+
+    told = find_message(str(error)) or refused_by_disk(error)
     if told is None and isinstance(error, MemoryError):
         told = "There is not enough memory for this: take fewer or smaller images, or batches"
     if told is not None:

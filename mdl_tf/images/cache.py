@@ -103,7 +103,9 @@ def _on_disk(paths, decode, check, folder, each, progress):
                 progress(before + done, len(paths))
     except OSError as error:
         raise ValueError(
-            f"`cache_dir` must be a folder that can be written, with room. Received: {error}"
+            "`cache_dir` must be a folder that can be written, with room: "
+            f"{len(missing) * each / 1e9:.3g} GB for {len(missing):,} images. What is decoded is "
+            f"kept, and the next time goes on from there. Received: {error}"
         ) from error
     if progress and not len(missing):
         progress(len(paths), len(paths))

@@ -45,12 +45,11 @@ def train_folds(config, run, report=print):
     finished = {part.config.fold for part in parts if _finished_results(part)}
     missing = [number for number in range(1, config.folds + 1) if number not in finished]
     config, whole, folds = read_folds(config, report)
-    run.keep_config(config)
     test_set = TestSet(config, whole.test)
     earlier = run.set_aside_if_restarted()
     if earlier:
         report(f"What this run had is kept in {earlier}.")
-        run.keep_config(config)
+    run.keep_config(config)
     if not missing:
         report(
             f"This run is already finished, with {config.folds} folds: nothing is trained, and its "

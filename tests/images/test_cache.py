@@ -1,6 +1,8 @@
 """Cached streams equal cold ones, whatever happens to the cache."""
 
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -200,6 +202,26 @@ def test_a_folder_that_cannot_be_written(photographs, tmp_path):
     with pytest.raises(ValueError) as raised:
         seen(photographs, cache="disk", cache_dir=tmp_path / "file")
     assert "`cache_dir` must be a folder that can be written" in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_is_full_on_the_way(photographs, tmp_path, monkeypatch, number):
+    options, replace = {"cache": "disk", "cache_dir": tmp_path / "cache"}, os.replace
+
+    def fail(source, target):
+        if len(files_of(tmp_path / "cache")) > 5:
+            raise OSError(number, os.strerror(number), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ValueError) as raised:
+        seen(photographs, **options)
+    message = str(raised.value)
+    assert "with room: 1.17e-05 GB for 12 images. What is decoded is kept, and the" in message
+    assert os.strerror(number) in message and str(tmp_path / "cache") in message
+    monkeypatch.undo()
+    assert len(files_of(tmp_path / "cache")) == 5
+    assert_same(seen(photographs, **options), seen(photographs))
 
 
 def test_unknown_cache(photographs):

@@ -53,7 +53,8 @@ def write(folder, examples):
             temporary.rename(folder)
     except OSError as error:
         raise ValueError(
-            "`folder` must be new or empty, writable, and have room for the images. "
+            "`folder` must be new or empty, writable, and have room for the images; what was "
+            "written is removed again. "
             f"Received: folder={folder}, {error.strerror or error}"
         ) from error
     return folder / INDEX

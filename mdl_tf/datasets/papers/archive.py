@@ -78,7 +78,8 @@ def extract(archive, folder, progress=None):
 def _message(error, archive, folder):
     if error.errno in _DISK_FULL:
         return (
-            "`folder` must be on a disk with enough free space, and it is full. "
+            "`folder` must be on a disk with enough free space, and it is full. What was extracted "
+            "is removed again, and the archive stays. "
             f"Received: folder={folder}, archive={archive}"
         )
     return (

@@ -742,7 +742,8 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     folder = tmp_path / "file" / "images"
     message = message_of(index.write, folder, [])
     assert message == (
-        "`folder` must be new or empty, writable, and have room for the images. "
+        "`folder` must be new or empty, writable, and have room for the images; what was "
+        "written is removed again. "
         f"Received: folder={folder}, File exists"
     )
     (tmp_path / "full").mkdir()

@@ -430,7 +430,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(archive_module, "_put_in_place", full)
     assert error_of(path, tmp_path / "out") == (
-        "`folder` must be on a disk with enough free space, and it is full. "
+        "`folder` must be on a disk with enough free space, and it is full. What was extracted "
+        "is removed again, and the archive stays. "
         f"Received: folder={tmp_path / 'out'}, archive={path}"
     )
     assert contents(tmp_path / "out") == {}
