@@ -135,7 +135,8 @@ FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 INTEGERS = [name for name, field in FIELDS.items() if field.type is int]
 NUMBERS = [name for name, field in FIELDS.items() if field.type in (float, float | None)]
 # What a field needs of others.
-WITH = {"momentum": {"optimizer": "sgd"}, "fold": {"folds": 64}, "split_seed": {"split_by": "random"}}
+WITH = {"momentum": {"optimizer": "sgd"}, "fold": {"folds": 64}}
+WITH |= {"split_seed": {"split_by": "random"}}
 WITH |= dict.fromkeys(("decay_epochs", "decay_factor"), {"schedule": "step"})
 WITH |= {"warm_up_epochs": {"epochs": 64}}
 
