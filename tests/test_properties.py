@@ -20,8 +20,8 @@ from mdl_tf.datasets.own import csv_file
 
 ANY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 LANES = [
-    pytest.param(settings(max_examples=20, derandomize=True, database=None, **ANY), id="few"),
-    pytest.param(settings(max_examples=500, **ANY), id="many", marks=pytest.mark.slow),
+    pytest.param(settings(max_examples=30, derandomize=True, database=None, **ANY), id="few"),
+    pytest.param(settings(max_examples=200, **ANY), id="many", marks=pytest.mark.slow),
 ]
 LOSSES = (
     *("MarginDiscriminateLoss", "ContrastiveLoss", "TripletLoss", "LiftedStructureLoss"),
@@ -41,7 +41,7 @@ def sets(draw, width=32):
     """Embeddings of some size with ties and, now and then, a NaN or infinity; labels."""
     n = draw(st.integers(2, 12))
     values = st.integers(-2, 2).map(float) | st.floats(-(2.0**100), 2.0**100, width=32)
-    rare = st.sampled_from([0.0] * 30 + [math.nan, math.inf])
+    rare = st.sampled_from([0.0] * 5 + [math.nan, math.inf])
     x = draw(npst.arrays(f"float{width}", (n, draw(st.integers(1, 4))), elements=values))
     x[draw(st.integers(0, n - 1)), 0] += draw(rare)
     return x, np.array(draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n)))
@@ -81,7 +81,7 @@ def test_metrics_are_right_or_an_error(lane):
 
 @pytest.mark.parametrize("lane", LANES)
 def test_neighbors_are_the_nearest(lane):
-    @holds(lane, sets(width=64), st.integers(-1, 14))
+    @holds(lane, sets(width=64), st.integers(-1, 4))
     def check(example, k):
         x, _ = example
         if not np.isfinite(x).all() or not 1 <= k <= len(x) - 1:
