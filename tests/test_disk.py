@@ -66,7 +66,7 @@ def test_what_is_an_error_of_the_disk(error, number):
 # The file that finds no room, by command; what was done before stays, and goes on.
 RUN_FILES = ["config.json", ".keras"]
 RUN_FILES += [
-    pytest.param(name, marks=pytest.mark.slow)
+    pytest.param(name, marks=pytest.mark.longest)
     for name in ("state.json", "history.csv", "metrics.json", "report.txt")
 ]
 
@@ -89,7 +89,7 @@ def test_a_run_without_room_says_so_and_goes_on_with_room(name, features, tmp_pa
     assert not list(run.rglob(UNFINISHED + "*"))
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_comparison_without_room(features, tmp_path):
     with failing(errno.ENOSPC, tmp_path, "seed-1.json"):
         code, _, err = tiny.compare(features, tmp_path / "runs", "c")

@@ -21,7 +21,7 @@ from mdl_tf.datasets.own import csv_file
 ANY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 LANES = [
     pytest.param(settings(max_examples=30, derandomize=True, database=None, **ANY), id="few"),
-    pytest.param(settings(max_examples=200, **ANY), id="many", marks=pytest.mark.slow),
+    pytest.param(settings(max_examples=200, **ANY), id="many", marks=pytest.mark.longest),
 ]
 LOSSES = (
     *("MarginDiscriminateLoss", "ContrastiveLoss", "TripletLoss", "LiftedStructureLoss"),

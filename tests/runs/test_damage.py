@@ -115,7 +115,7 @@ def test_models_of_a_run(name, whole):
     assert (count, harmless) == (4, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("name", WRONG_OF_COMPARISON)
 def test_json_of_a_comparison(name, whole):
     def again(copy):
@@ -125,7 +125,7 @@ def test_json_of_a_comparison(name, whole):
     assert count >= 13 and harmless <= 2
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("name", ["config.json", "history.csv", "model.keras", "metrics.json"])
 def test_the_doctor_says_it_too(name, whole):
     def examine(copy):
@@ -204,7 +204,7 @@ def test_other_data_are_not_measured_into_the_same_table(whole, tmp_path):
         (whole / "f.npz").write_bytes(kept)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_comparison_begins_again(whole):
     copy = whole / "copies" / "c"
     shutil.rmtree(copy, ignore_errors=True)

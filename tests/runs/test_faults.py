@@ -111,7 +111,7 @@ def of_folds(features, folder):
     return training(features, folder, *FOLDS)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_training_at_some_of_its_writes(features, tmp_path):
     assert unharmed(features, tmp_path, of_training, step=9) >= 4
 
