@@ -58,7 +58,9 @@ def replacing(path, *, tidy=True):
     try:
         # By `open` and not by `tempfile`, whose files nobody else may read.
         open(temporary, "xb").close()
-        with locked(temporary):
+        # h5py has a lock of its own on what it writes, which does not go with another.
+        own_lock = contextlib.nullcontext() if path.suffix == ".h5" else locked(temporary)
+        with own_lock:
             yield temporary
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))

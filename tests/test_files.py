@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 
 from mdl_tf import files
@@ -70,6 +71,13 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path):
         assert path.read_text() == "old"
         raise RuntimeError
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"] and path.read_text() == "old"
+
+
+def test_h5py_writes_too(tmp_path):
+    with replacing(tmp_path / "a.weights.h5") as temporary, h5py.File(temporary, "w") as file:
+        file["a"] = [1, 2]
+    with h5py.File(tmp_path / "a.weights.h5") as file:
+        assert file["a"][:].tolist() == [1, 2]
 
 
 def test_a_temporary_folder_is_renamed_or_removed(tmp_path):
