@@ -118,6 +118,7 @@ def evaluate_file(
     on_corrupt="error",
     clustering=None,
     stream=None,
+    output=None,
 ):
     """Metrics of an embedder in a `.keras` file, which has no data of its own.
 
@@ -133,6 +134,8 @@ def evaluate_file(
             `"error"`.
         clustering: whether to compute NMI and F1. Defaults to `None`: they are.
         stream: where the progress goes. Defaults to standard output.
+        output: name of the output that is the embedding, of a model with several. Defaults to
+            `None`: it has one.
 
     Returns:
         As `evaluate_run`.
@@ -141,6 +144,7 @@ def evaluate_file(
         ConfigError, ValueError: if the file is no such model, or the data do not fit it.
     """
     model = load_model(path, compile=False)
+    check_output(model, output)
     split = split or ("all" if _is_own_form(dataset) else "test")
     if split not in ("train", "test", "all"):
         raise ValueError(
@@ -171,6 +175,7 @@ def evaluate_file(
         dataset=dataset,
         clustering=clustering is not False,
         stream=stream,
+        output=output,
     )
     return _describe(measured, dataset, split, image_set, collection)
 

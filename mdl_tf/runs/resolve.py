@@ -42,6 +42,8 @@ def resolve(config):
         **_resolve_network(config),
         **_resolve_rate(config),
         loss_args={**_known_defaults(config.loss), **config.loss_args},
+        # Who asks for so many images has an error where a class has fewer; else the data decide.
+        short_classes=config.short_classes or (config.images_per_class and "error"),
         weight_decay=optimizer_class(config)().weight_decay
         if config.weight_decay is None
         else config.weight_decay,

@@ -318,6 +318,10 @@ def test_resume_takes_no_other_settings(finished, capsys):
     )
 
 
+def has_epochs(state):
+    return state.exists() and json.loads(state.read_text())["epochs_done"] > 0
+
+
 def signalled(number, folder, *arguments):
     """The process of a run that got a signal after its first epoch, and its state file."""
     process = subprocess.Popen(
@@ -331,7 +335,8 @@ def signalled(number, folder, *arguments):
     )
     state = folder / "runs" / arguments[-1] / "resume" / "state.json"
     deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline and process.poll() is None:
+    # Before its first epoch it has none.
+    while not has_epochs(state) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, number)
     process.output, process.errors = process.communicate()

@@ -343,7 +343,7 @@ def test_a_run_that_diverges_has_failed(data, features):
     config = config_of(
         features, loss="n_pairs", optimizer="sgd", learning_rate=1e20, l2_normalize=False
     )
-    record, _ = trial.train(config, data)
+    record, _ = trial.train(closed(config), data)
     assert record["failed"].startswith("Training diverged: ")
     assert record["value"] is None
 

@@ -27,7 +27,8 @@ from mdl_tf.runs.resolve import resolve
 
 def closed(**settings):
     """A config as a run keeps it, with numbers, but for the settings of its loss."""
-    config = TrainConfig(**settings)
+    batch = {"classes_per_batch": 32, "images_per_class": 4, "short_classes": "error"}
+    config = TrainConfig(**{**batch, **settings})
     return dataclasses.replace(resolve(config), loss_args=config.loss_args)
 
 
@@ -811,6 +812,7 @@ def test_an_older_run_folder(features, tmp_path):
     old = run.read_json("config.json")
     for key in ("folds", "fold", "monitor"):
         del old[key]
+    old["version"] = "0.1.1"
     run.write_json("config.json", old)
     (run.folder / "classes.json").unlink()
     shutil.rmtree(run.folder / "resume")

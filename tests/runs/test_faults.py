@@ -172,7 +172,7 @@ def test_vectors_are_the_old_or_the_new_ones(tmp_path):
             assert all(np.array_equal(old[key], new[key]) for key in old)
     # What `kill -9` leaves: a temporary name that nobody has a lock on.
     begin = hashlib.sha256(output.name.encode()).hexdigest()[:8]
-    (output.parent / f"{UNFINISHED}{begin}-1.npz").write_bytes(b"half")
+    (output.parent / f"{UNFINISHED}{begin}-{'0' * 16}.npz").write_bytes(b"half")
     search.embed_images(str(model), photos).save(output)
     assert [path.name for path in output.parent.iterdir()] == ["v.npz"]
 

@@ -44,7 +44,7 @@ def test_a_run_and_a_trial_have_the_same_history(name, tmp_path):
 
 def test_what_a_comparison_keeps_loads_without_this_library(tmp_path):
     """Also with `batch_norm="statistics"`, for which training has a layer of its own."""
-    config = TrainConfig(**{**SHORT, "batch_norm": "statistics"})
+    config = resolve(TrainConfig(**{**SHORT, "batch_norm": "statistics"}))
     data = read_data(config)
     _, embedder = trial.train(config, data)
     embedder.save(tmp_path / "kept.keras")

@@ -1,5 +1,6 @@
 """Runs with a warm-up and other training options: interrupted anywhere, extended, looked into."""
 
+import dataclasses
 import json
 import sys
 
@@ -263,7 +264,11 @@ def test_a_finished_run_goes_on_to_more_epochs(tmp_path, capsys):
 )
 def test_runs_that_cannot_go_on_to_more_epochs(tmp_path, capsys, settings, epochs, message):
     config, run = started(tmp_path, **settings)
-    run.write_json("resume/state.json", {"epochs_done": 3, "stopped": "patience" in settings})
+    run.keep_config(dataclasses.replace(resolve(config), batch_norm="train"))
+    history = [{"epoch": epoch, "loss": 1.0} for epoch in (1, 2, 3)]
+    state = {"epochs_done": 3, "stopped": "patience" in settings, "history": history, "last": {}}
+    state |= {"checkpoint": "resume/epoch-0003.keras", "best": 0.5, "wait": 0}
+    run.write_json("resume/state.json", state)
     assert cli.main(["train", "--resume", str(run.folder), "--epochs", epochs]) == 2
     assert capsys.readouterr().err == f"mdl-tf: error: {message}\n"
     assert run.config == config
