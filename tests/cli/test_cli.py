@@ -154,7 +154,7 @@ def broken(input_shape):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_backbone_in_the_working_folder(tmp_path):
     """As the installed command runs: what Python looks into first is the folder of the command."""
     (tmp_path / "bin").mkdir()

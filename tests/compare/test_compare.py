@@ -840,6 +840,7 @@ def test_a_setting_that_a_loss_has_not_is_refused_before_anything_is_trained(sma
     assert counted == []
 
 
+@pytest.mark.slow
 def test_pictures_of_the_same_queries(tmp_path):
     settings = {
         **{"dataset": "digits", "backbone": "conv4", "image_size": 16, "embedding_dim": 4},

@@ -94,6 +94,7 @@ def test_goes_on_after_saving_and_loading(tmp_path):
         assert found[key] == pytest.approx(expected[key], rel=1e-4), key
 
 
+@pytest.mark.longest
 def test_backup_and_restore_goes_on(tmp_path):
     expected = fit(model_of(PAIRS), 4)["loss"]
     backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)

@@ -93,6 +93,7 @@ def finished(tmp_path_factory):
     return run, results, "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_each_fold_has_classes_and_a_seed_of_its_own(finished):
     run, _, _ = finished
     kept = [json.loads((run.folder / f"fold-{i}/classes.json").read_text()) for i in (1, 2)]
@@ -183,7 +184,7 @@ def test_tensorboard_has_every_fold_and_the_whole(finished):
     assert names == {"train", "validation", "test"}
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_an_interrupted_fold_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, finished):
     whole, expected, _ = finished
     kept = RunCheckpoint.on_epoch_end

@@ -115,9 +115,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", slow_but(("statistics",), COMBINED, ("own", "own, without warm-up"))
-)
+@pytest.mark.parametrize("name", slow_but((), COMBINED, ("own", "own, without warm-up")))
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     name, tmp_path, monkeypatch, own_network, recwarn
 ):
@@ -219,6 +217,7 @@ def test_patience_counts_from_the_end_of_the_warm_up(tmp_path, monkeypatch):
     assert len(history(run)) == 5
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_more_epochs(tmp_path, capsys):
     settings = {**SHORT, "schedule": "step", "decay_epochs": 1, "validation": 0}
     config, whole = started(tmp_path / "whole", **settings, epochs=4)
@@ -264,7 +263,8 @@ def test_a_finished_run_goes_on_to_more_epochs(tmp_path, capsys):
 )
 def test_runs_that_cannot_go_on_to_more_epochs(tmp_path, capsys, settings, epochs, message):
     config, run = started(tmp_path, **settings)
-    run.keep_config(dataclasses.replace(resolve(config), batch_norm="train"))
+    config = dataclasses.replace(resolve(config), batch_norm="train")
+    run.keep_config(config)
     history = [{"epoch": epoch, "loss": 1.0} for epoch in (1, 2, 3)]
     state = {"epochs_done": 3, "stopped": "patience" in settings, "history": history, "last": {}}
     state |= {"checkpoint": "resume/epoch-0003.keras", "best": 0.5, "wait": 0}

@@ -225,6 +225,7 @@ def test_a_frozen_network_is_whole_in_the_end_and_loads_without_this_library(
     )
 
 
+@pytest.mark.slow
 def test_features_are_computed_once_and_found_by_content(tmp_path, pretrained, monkeypatch):
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(frozen, "_PART", 200)

@@ -42,7 +42,7 @@ def train_one_epoch(config, run, monkeypatch):
         pytest.param({"policy": "mixed_float16"}, marks=pytest.mark.longest),
         pytest.param(
             {"policy": "mixed_bfloat16", "optimizer": "sgd", "schedule": "constant"},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.longest,
         ),
         pytest.param({"jit": True, "validation": 0.0}, marks=pytest.mark.longest),
         {"patience": 1, "tensorboard": False, "loss_args": {"form": "hinge"}},
@@ -67,6 +67,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
     ]
 
 
+@pytest.mark.longest
 def test_patience_counts_on_across_an_interruption(tmp_path, monkeypatch):
     """Recall is scripted to fall from the second epoch on; patience ends the run after epoch 5."""
     from mdl_tf import callbacks
@@ -152,6 +153,7 @@ def test_a_class_that_was_trained_on_never_gets_into_the_test(tmp_path, monkeypa
     assert evaluate_run(run, split="all", clustering=False)["classes"] == 15
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history_and_another_seed_another(tmp_path):
     histories = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -71,6 +71,7 @@ def test_broken_files_stop_before_the_first_step_or_are_listed(photographs, tmp_
         broken.unlink()
 
 
+@pytest.mark.longest
 def test_a_cache_changes_nothing_but_the_time(photographs, tmp_path, monkeypatch):
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
     results, rows = {}, {}
