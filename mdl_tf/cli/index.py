@@ -2,6 +2,7 @@
 
 import os
 
+from mdl_tf.checks import check_number
 from mdl_tf.cli.common import Parser, add_on_corrupt, quiet
 from mdl_tf.config import ConfigError
 
@@ -113,3 +114,86 @@ def _show(index):
         print(f"  and {len(labels) - 10:,} more")
     if index.columns:
         print(f"Columns: {', '.join(index.columns)}")
+
+
+def add_to_search(parser):
+    """Add what a search in an index has to the parser of `search`."""
+    parser.add_argument(
+        "--where",
+        metavar="JSON",
+        help='of an index: a filter, such as \'{"label": ["bird", "bat"], "price": {"<": 10}}\'',
+    )
+    parser.add_argument(
+        "--threshold", metavar="DISTANCE", help="of an index: the largest distance of a hit"
+    )
+    parser.add_argument(
+        "--far",
+        metavar="SHARE",
+        help="of a calibrated index, in place of --threshold: the share of pairs of two classes "
+        "that may be taken for one, such as 0.001",
+    )
+
+
+def is_index(path):
+    """Whether a path is the folder of an index."""
+    return os.path.isfile(os.path.join(os.path.expanduser(path), "rows.sqlite"))
+
+
+def refuse_filters(args):
+    """Refuse what only an index has.
+
+    Raises:
+        ConfigError: for a flag of `add_to_search`.
+    """
+    for name in ("where", "threshold", "far"):
+        if getattr(args, name) is not None:
+            raise ConfigError(
+                f"`{name}` is of an index (`mdl-tf index build`) only. "
+                f"Received: {name}={getattr(args, name)!r}"
+            )
+
+
+def search_index(args, queries, k):
+    """The hits of `mdl-tf search INDEX QUERY`.
+
+    Args:
+        args: of `search`.
+        queries: paths of image files.
+        k: how many.
+
+    Returns:
+        For each query a list of `Hit`s.
+
+    Raises:
+        ValueError: as `Index.search`.
+    """
+    from mdl_tf.index import Index
+    from mdl_tf.reading import parse_json
+
+    if args.leave_out_query:
+        raise ConfigError("`leave_out_query` is of vectors, not of an index. Received: an index")
+    if args.threshold is not None and args.far is not None:
+        raise ConfigError("`threshold` and `far` must not be given together. Received: both")
+    where = None
+    if args.where is not None:
+        try:
+            where = parse_json(args.where)
+        except ValueError as error:
+            raise ConfigError(f"`where` must be JSON. Received: {args.where!r}, {error}") from error
+    numbers = {name: _as_number(name, getattr(args, name)) for name in ("threshold", "far")}
+    with Index.open(args.run) as index:
+        threshold = numbers["threshold"]
+        if numbers["far"] is not None:
+            threshold = index.threshold_at(numbers["far"])
+        return index.search(queries, k, where=where, threshold=threshold)
+
+
+def _as_number(name, text):
+    if text is None:
+        return None
+    try:
+        return check_number(name, float(text), least=0)
+    except ValueError:
+        raise ConfigError(
+            f"`{name}` must be a number, at least 0. Received: {name}={text!r}"
+        ) from None

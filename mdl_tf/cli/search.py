@@ -5,6 +5,7 @@ import os
 import sys
 
 from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
+from mdl_tf.cli.index import add_to_search, is_index, refuse_filters, search_index
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
 from mdl_tf.words import clean, shorten
@@ -35,16 +36,19 @@ def add_to(commands):
     search = commands.add_parser(
         "search",
         help="find the images that are nearest to others",
-        description="Prints names and distances of the nearest images, and draws them.",
+        description="Prints names and distances of the nearest images, and draws them. In an "
+        "index: mdl-tf search INDEX QUERY.",
     )
-    search.add_argument("run", metavar="RUN", help="the run that made the vectors")
+    search.add_argument(
+        "run", metavar="RUN", help="the run that made the vectors; or an index, and no VECTORS then"
+    )
     search.add_argument(
         "vectors",
         metavar="VECTORS",
         help="file that `mdl-tf embed` wrote, or a folder of images, which is embedded first",
     )
     search.add_argument(
-        "queries", metavar="QUERY", nargs="+", help="image files to look for, or folders of them"
+        "queries", metavar="QUERY", nargs="*", help="image files to look for, or folders of them"
     )
     search.add_argument("-k", default="10", help="how many to find [10]")
     search.add_argument(
@@ -52,6 +56,7 @@ def add_to(commands):
         action="store_true",
         help="pass over the query itself, and copies of its file, where they are among the images",
     )
+    add_to_search(search)
     search.add_argument("--picture", default="search.png", metavar="FILE", help="[search.png]")
     search.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -104,17 +109,26 @@ def run_search(args):
         raise ConfigError(
             f"`picture` must end in .png, .pdf, .svg or .jpg. Received: picture={args.picture}"
         )
+    of_index = is_index(args.run)
+    if not of_index:
+        refuse_filters(args)
+        if not args.queries:
+            raise ConfigError("the following arguments are required: QUERY")
     with quiet():
         from mdl_tf import search
 
-    vectors, queries = _open_vectors(args), search.list_images(args.queries)
-    hits = search.nearest(
-        args.run,
-        vectors,
-        queries,
-        min(int(k), len(vectors)),
-        leave_out_query=args.leave_out_query,
-    )
+    if of_index:
+        vectors, queries = None, search.list_images([args.vectors, *args.queries])
+        hits = search_index(args, queries, int(k))
+    else:
+        vectors, queries = _open_vectors(args), search.list_images(args.queries)
+        hits = search.nearest(
+            args.run,
+            vectors,
+            queries,
+            min(int(k), len(vectors)),
+            leave_out_query=args.leave_out_query,
+        )
     if args.json:
         rows = zip(queries, hits, strict=True)
         print(json.dumps([{"query": q, "hits": [h._asdict() for h in row]} for q, row in rows]))
@@ -123,6 +137,10 @@ def run_search(args):
             print(clean(query))
             for rank, hit in enumerate(row, 1):
                 print(f"{rank:>4}  {hit.distance:.4f}  {clean(hit.name)}")
+            if not row:
+                print("      nothing like it")
+    if not any(hits):
+        return 0
     try:
         with replacing(args.picture) as path:
             search.picture(queries, hits, vectors).savefig(path, dpi=150)

@@ -1,5 +1,6 @@
 """`mdl-tf index`: from a folder to an index that follows it."""
 
+import json
 import os
 
 import numpy as np
@@ -51,6 +52,47 @@ def test_a_folder_from_the_first_image_to_the_last(here, capsys):
     assert code == 0 and out == "1 removed, 2 left\n"
     code, out, _ = run(capsys, "index", "show", "photos.index")
     assert code == 0 and "photos.index: 2 vectors of 3 numbers\nLabels: 1\n         2  a\n" in out
+
+
+def test_search_in_an_index(here, capsys):
+    (here / "columns.csv").write_text("path,price\na/x.png,10\na/y.png,2\n")
+    build = ["index", "build", "colours.keras", "photos", "--columns", "columns.csv"]
+    assert run(capsys, *build)[0] == 0
+    code, out, _ = run(capsys, "search", "photos.index", "photos/a/x.png", "-k", "2")
+    lines = out.splitlines()
+    assert code == 0 and lines[1] == "   1  0.0000  a/x.png" and os.path.getsize("search.png") > 999
+    assert lines[2].endswith("  b/z.png") or lines[2].endswith("  a/y.png")
+    code, out, _ = run(
+        *(capsys, "search", "photos.index", "photos/a/x.png", "--json"),
+        *("--where", '{"price": {"<": 5}}'),
+    )
+    [answer] = json.loads(out)
+    assert [hit["name"] for hit in answer["hits"]] == ["a/y.png"]
+    assert answer["hits"][0]["columns"] == {"price": 2}
+    far = [*("search", "photos.index", "photos/b/z.png"), "--where", '{"label": "a"}']
+    code, out, _ = run(capsys, *far, "--threshold", "0.001")
+    assert code == 0 and "nothing like it" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--far", "0.01"], "The index must be calibrated"),
+        (["--far", "0.01", "--threshold", "1"], "must not be given together"),
+        (["--threshold", "x"], "`threshold` must be a number, at least 0. Received: threshold='x'"),
+        (["--where", "{"], "`where` must be JSON"),
+        (["--where", '{"size": 1}'], "`where` must name columns of the index"),
+        (["--leave-out-query"], "`leave_out_query` is of vectors"),
+    ],
+)
+def test_searches_that_cannot_be(here, capsys, arguments, message):
+    assert run(capsys, "index", "build", "colours.keras", "photos")[0] == 0
+    code, _, error = run(capsys, "search", "photos.index", "photos/a/x.png", *arguments)
+    assert code == 2 and message in error and error.count("\n") == 1
+    code, _, error = run(capsys, "search", "colours.keras", "v.npz", "q.png", "--far", "0.1")
+    assert code == 2 and "`far` is of an index" in error
+    code, _, error = run(capsys, "search", "colours.keras", "v.npz")
+    assert code == 2 and "required: QUERY" in error
 
 
 def test_columns_of_a_file(here, capsys):
