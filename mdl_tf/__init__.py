@@ -17,6 +17,7 @@ The map of the library; a wing's public names are in its `__init__.py`, its guid
               callbacks     -> logs["val_recall_at_1"], TensorBoard
 
     search    search        a folder -> vectors (N, D); an image -> the nearest of them
+              index         the same as a folder that grows, with filters, classes and thresholds
 
     around    config        every setting of a run, to and from JSON
               runs          a run: its folder, data, network, the loop that trains, its report
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "datasets",
         "doctor",
         "embedding",
+        "index",
         "losses",
         "metrics",
         "optimizers",
