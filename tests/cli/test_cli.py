@@ -378,6 +378,7 @@ def test_progress_on_a_terminal(tmp_path):
     assert re.search(r"\rEmbed test, trained  \[#+\.*\] [\d,]+/896", text)
 
 
+@pytest.mark.longest
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     """The history of a run that was killed and resumed equals that of one that was not."""
     arguments = [

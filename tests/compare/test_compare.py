@@ -699,7 +699,7 @@ DIGITS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_network_that_is_not_trained(tmp_path, monkeypatch):
     """Its features are computed once, and what is kept takes images."""
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
@@ -840,7 +840,7 @@ def test_a_setting_that_a_loss_has_not_is_refused_before_anything_is_trained(sma
     assert counted == []
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_pictures_of_the_same_queries(tmp_path):
     settings = {
         **{"dataset": "digits", "backbone": "conv4", "image_size": 16, "embedding_dim": 4},

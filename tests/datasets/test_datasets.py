@@ -26,6 +26,7 @@ def all_glyphs():
     return datasets.load("glyphs", validation=0.1)
 
 
+@pytest.mark.longest
 def test_glyphs_are_about_2059_classes_of_12_to_16_images(all_glyphs):
     train, validation, test = all_glyphs
     assert train.num_classes + validation.num_classes == 1000

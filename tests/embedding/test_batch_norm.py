@@ -127,6 +127,7 @@ def test_a_layer_of_somebodys_own_is_told_again_after_loading(tmp_path):
     assert all(type(layer) is FixedStatistics for layer in norms(again))
 
 
+@pytest.mark.longest
 def test_loads_in_a_fresh_process(tmp_path):
     model = network(own=False)
     set_batch_norm(model, "statistics")

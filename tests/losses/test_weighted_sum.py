@@ -67,7 +67,10 @@ def test_it_is_the_sum_of_its_parts(reduction, weights):
     assert 0.3 * found[0] + 2 * found[1] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow), {"run_eagerly": True}],
+)
 def test_each_part_is_in_the_logs_and_every_weight_learns(options):
     model = model_of(PAIRS, **options)
     before = {weight.path: weight.numpy() for weight in model.loss_weights.weights}

@@ -129,7 +129,7 @@ def test_fit_logs_it_and_callbacks_take_it(tmp_path):
     assert history[f"val_{ROW.key}"][-1] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_run_shows_it_in_its_epochs_and_its_table(trained):
     folder, text = trained
     head, *epochs = re.findall(r"^ *(?:epoch|start|\d/2) .*", text, re.MULTILINE)

@@ -93,7 +93,7 @@ def finished(tmp_path_factory):
     return run, results, "\n".join(lines)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_each_fold_has_classes_and_a_seed_of_its_own(finished):
     run, _, _ = finished
     kept = [json.loads((run.folder / f"fold-{i}/classes.json").read_text()) for i in (1, 2)]
@@ -235,7 +235,7 @@ def test_a_first_fold_that_fails_at_once_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_one_fold_alone_is_that_of_all(tmp_path, finished):
     config, run = started(tmp_path, **FOLDS | {"fold": 2})
     assert set(quietly(config, run)) == {"raw_pixels", "untrained", "trained"}
@@ -244,6 +244,7 @@ def test_one_fold_alone_is_that_of_all(tmp_path, finished):
     np.testing.assert_allclose(history(run), history(finished[0].parts[1]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.longest
 def test_the_monitor_tells_the_best_epoch_and_ends_the_run(tmp_path, monkeypatch):
     real = callbacks.RetrievalMetrics.on_epoch_end
 
@@ -316,6 +317,7 @@ def test_published_figures_stand_below_a_run_of_a_recipe(tmp_path):
     assert lines[start + 7 : start + 9] == ["[1] Somebody 2016", "[2] Somebody 2017"]
 
 
+@pytest.mark.longest
 def test_a_run_that_nothing_may_be_held_against_says_why(tmp_path):
     _, _, said = with_recipe(tmp_path, why_none="It has another size.")
     assert "\nIt has another size.\n" in said and "Published, beside" not in said
@@ -348,6 +350,7 @@ def test_figures_are_held_against_those_of_equal_size_and_kind_alone(finished):
         ]
 
 
+@pytest.mark.longest
 def test_nothing_published_stands_beside_a_stand_in(tmp_path):
     run, results, _ = with_recipe(tmp_path, published=ROWS)
     images = collection(["test"] * 3).images

@@ -29,7 +29,7 @@ TRAININGS = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but(("pairs", "warm-up"), TRAININGS))
+@pytest.mark.parametrize("name", slow_but(("pairs",), TRAININGS, TRAININGS))
 def test_a_run_and_a_trial_have_the_same_history(name, tmp_path):
     config, run = started(tmp_path, **{**SHORT, **TRAININGS[name]})
     train(config, run, report=lambda line: None)
@@ -64,7 +64,7 @@ def test_what_a_comparison_keeps_loads_without_this_library(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_raw_pixels_are_measured_once_for_all_folds_and_a_cache_decodes_once(tmp_path, monkeypatch):
     calls, real = {"raw": 0, "decoded": 0}, single.measure_raw
 

@@ -115,7 +115,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but((), COMBINED, ("own", "own, without warm-up")))
+@pytest.mark.parametrize("name", slow_but((), COMBINED, ("own", "own, without warm-up", "frozen")))
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     name, tmp_path, monkeypatch, own_network, recwarn
 ):
@@ -217,7 +217,7 @@ def test_patience_counts_from_the_end_of_the_warm_up(tmp_path, monkeypatch):
     assert len(history(run)) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_finished_run_goes_on_to_more_epochs(tmp_path, capsys):
     settings = {**SHORT, "schedule": "step", "decay_epochs": 1, "validation": 0}
     config, whole = started(tmp_path / "whole", **settings, epochs=4)

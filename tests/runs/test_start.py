@@ -94,7 +94,7 @@ def test_a_pretrained_network_begins_with_a_whitening_of_the_training_classes(tm
     [
         pytest.param(False, "margin_discriminate", marks=pytest.mark.longest),
         (False, "proxy_anchor"),
-        pytest.param(True, "margin_discriminate", marks=pytest.mark.slow),
+        pytest.param(True, "margin_discriminate", marks=pytest.mark.longest),
         pytest.param(True, "proxy_anchor", marks=pytest.mark.longest),
     ],
 )
@@ -144,8 +144,8 @@ def scripted(monkeypatch, start, epochs):
     ("frozen", "epochs", "is_kept"),
     [
         (False, (0.2, 0.3), True),
-        pytest.param(False, (0.2, 0.31), False, marks=pytest.mark.slow),
-        pytest.param(True, (0.2, 0.3), True, marks=pytest.mark.slow),
+        pytest.param(False, (0.2, 0.31), False, marks=pytest.mark.longest),
+        pytest.param(True, (0.2, 0.3), True, marks=pytest.mark.longest),
         (True, (0.2, 0.31), False),
     ],
 )
@@ -168,7 +168,7 @@ def test_training_never_ends_with_less_than_it_began_with(
     assert found == pytest.approx(results["trained"]["map_at_r"], abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_random_network_has_its_start_as_a_candidate_too(tmp_path, monkeypatch):
     scripted(monkeypatch, 0.3, (0.2, 0.1))
     config, run = started(tmp_path, **QUICK)
@@ -179,7 +179,7 @@ def test_a_random_network_has_its_start_as_a_candidate_too(tmp_path, monkeypatch
     assert rows[1].startswith("0,nan,") and len(rows) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_without_validation_nothing_is_compared_and_the_run_says_so(tmp_path, pretrained):
     config, run = started(tmp_path, **{**pretrained, "validation": 0})
     results, lines = quietly(config, run)
@@ -225,7 +225,7 @@ def test_a_frozen_network_is_whole_in_the_end_and_loads_without_this_library(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_features_are_computed_once_and_found_by_content(tmp_path, pretrained, monkeypatch):
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(frozen, "_PART", 200)
@@ -292,6 +292,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path, pretrained):
         assert not (run.folder / "model.keras").exists()
 
 
+@pytest.mark.longest
 def test_refit_trains_again_on_the_validation_classes_too(tmp_path, pretrained, monkeypatch):
     scripted(monkeypatch, 0.1, (0.3, 0.2, 0.2))
     config, run = started(tmp_path, **{**pretrained, "epochs": 3}, frozen=True, refit=True)
@@ -314,7 +315,7 @@ def test_refit_trains_again_on_the_validation_classes_too(tmp_path, pretrained, 
     assert found["refitted"] == pytest.approx(results["refitted"])
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_refit_after_a_start_that_nothing_beat_fits_the_head_alone(
     tmp_path, pretrained, monkeypatch
 ):
@@ -333,7 +334,7 @@ def test_refit_after_a_start_that_nothing_beat_fits_the_head_alone(
     assert results["refitted"]["map_at_r"] == pytest.approx(expected, abs=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_features_with_folds_and_proxies(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(16), 8)
@@ -376,7 +377,7 @@ def test_the_command_line_says_what_cannot_be_in_one_line(tmp_path, capsys, monk
     assert "must be a folder with a config.json" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_what_a_run_keeps_is_complete(tmp_path, pretrained):
     config, run = started(tmp_path, **{**pretrained, "embedding_dim": None})
     quietly(config, run)

@@ -273,7 +273,7 @@ def test_a_network_that_cannot_be_built_is_refused_before_data_are_read(
     assert message in str(raised.value)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_weights_that_were_fetched_are_not_needed_to_go_on(tmp_path, monkeypatch):
     network = build_model(resolve(TrainConfig(**SMALL)))
     network.get_layer("conv4").save_weights(tmp_path / "w.weights.h5")
@@ -301,7 +301,7 @@ KINDS = ("margin_discriminate", "margin", "proxy_anchor")
 OTHERS = set(LOSSES) - {*KINDS, "soft_triple", "n_pairs"}
 
 
-@pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES, OTHERS))
+@pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES, LOSSES))
 def test_every_loss_trains_resumes_and_evaluates(tmp_path, monkeypatch, loss):
     config, run = started(
         tmp_path, loss=loss, loss_args=LOSS_ARGS.get(loss, {}), epochs=2, tensorboard=False
