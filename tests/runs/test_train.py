@@ -295,10 +295,7 @@ LOSS_ARGS = {
 
 # Of pairs, with a boundary that it learns, and with proxies.
 KINDS = ("margin_discriminate", "margin", "proxy_anchor")
-
-
-# Their losses are of those kinds, and `test_loss_contract` has all of them.
-OTHERS = set(LOSSES) - {*KINDS, "soft_triple", "n_pairs"}
+# The others are of those kinds, and `test_loss_contract` has all of them.
 
 
 @pytest.mark.parametrize("loss", slow_but(KINDS, LOSSES, LOSSES))
