@@ -137,7 +137,7 @@ def assert_same_step(step, expected, factor=1.0):
 
 def also_slow(cases, others):
     """Cases, and others for `--slow`."""
-    return [*cases, *(pytest.param(*case, marks=pytest.mark.slow) for case in others)]
+    return [*cases, *(pytest.param(*case, marks=pytest.mark.longest) for case in others)]
 
 
 # Compiling takes most of the time: with XLA two of the rows wait for `--slow`.
