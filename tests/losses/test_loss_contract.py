@@ -135,15 +135,15 @@ def assert_same_step(step, expected, factor=1.0):
         np.testing.assert_allclose(gradient, factor * by_hand, rtol=1e-4, atol=1e-5 * largest)
 
 
-def also_slow(cases, others):
-    """Cases, and others for `--slow`."""
+def also_longest(cases, others):
+    """Cases, and others for `--all`."""
     return [*cases, *(pytest.param(*case, marks=pytest.mark.longest) for case in others)]
 
 
 # Compiling takes most of the time: with XLA two of the rows wait for `--slow`.
 three_rows_by_mode = pytest.mark.parametrize(
     ("row", "mode"),
-    also_slow(
+    also_longest(
         [*((THREE[0], mode) for mode in MODES), *((r, m) for r in THREE[1:] for m in MODES[:2])],
         [(row, "jit") for row in THREE[1:]],
     ),
@@ -152,7 +152,7 @@ three_rows_by_mode = pytest.mark.parametrize(
 
 @pytest.mark.parametrize(
     ("row", "mode"),
-    also_slow([(r, m) for r in THREE for m in MODES], [(r, "graph") for r in OTHERS]),
+    also_longest([(r, m) for r in THREE for m in MODES], [(r, "graph") for r in OTHERS]),
 )
 def test_fit_logs_the_loss_and_steps_along_its_gradient(row, mode):
     expected = compute_directly(row, LABELS, EMBEDDINGS)
@@ -166,7 +166,7 @@ WIDTHS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint6
 
 @pytest.mark.parametrize(
     ("row", "mode", "dtype"),
-    also_slow(
+    also_longest(
         [
             *((THREE[0], "graph", dtype) for dtype in WIDTHS),
             *((row, "graph", dtype) for row in THREE[1:] for dtype in ("int8", "uint64")),
@@ -214,7 +214,7 @@ def test_sum_is_the_batch_size_times_the_loss(row, mode):
 
 @pytest.mark.parametrize(
     ("row", "mode"),
-    also_slow(
+    also_longest(
         [*((THREE[0], mode) for mode in MODES), *((r, m) for r in THREE[1:] for m in MODES[:2])],
         [*((row, "jit") for row in THREE[1:]), *((row, "graph") for row in OTHERS)],
     ),
@@ -242,7 +242,7 @@ HALF = {"float16": 0.02, "bfloat16": 0.1}
 @pytest.mark.parametrize("half", HALF)
 @pytest.mark.parametrize(
     ("row", "mode"),
-    also_slow(
+    also_longest(
         [*((THREE[0], mode) for mode in MODES), *((row, "graph") for row in THREE[1:])],
         [
             *((row, m) for row in THREE[1:] for m in ("eager", "jit")),
@@ -481,7 +481,7 @@ def call_step(row, mode, labels, embeddings):
 
 @pytest.mark.parametrize(
     ("row", "mode"),
-    also_slow(
+    also_longest(
         [*((r, m) for r in ROWS for m in MODES[:2]), *((row, "jit") for row in BY_XLA)],
         [(row, "jit") for row in ROWS if row not in BY_XLA],
     ),
@@ -513,7 +513,7 @@ OF_ONE_SIZE = [case for case in DEGENERATE if case != "one image"]
 
 @pytest.mark.parametrize(
     ("row", "mode", "case"),
-    also_slow(
+    also_longest(
         [
             *((row, "graph", case) for row in ROWS for case in DEGENERATE),
             *((row, "eager", case) for row in THREE for case in DEGENERATE),
