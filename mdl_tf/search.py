@@ -20,6 +20,7 @@ from mdl_tf import batches, datasets
 from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.own import folder as image_folder
+from mdl_tf.datasets.usable import check_files
 from mdl_tf.embedding import embed, load_model, outputs, units
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
@@ -234,7 +235,7 @@ def nearest(run, vectors, queries, k=10, *, leave_out_query=False):
             f"folder again. Received: vectors of {vectors.folder} by another model than {run}, or "
             "by the same trained with another `augment`, which a .keras file does not tell"
         )
-    images = _queries(queries)
+    images = check_files(queries, "queries")
     embeddings = _embedded(model, augment, images, None, *chosen)
     wanted = min(k + _COPIES, len(vectors)) if leave_out_query else k
     indices, distances = vectors.prepared.neighbors(embeddings, wanted)
@@ -290,21 +291,6 @@ def class_of(path, vectors):
         name = place.relative_to(root).as_posix()
         return name if name in classes and name != "." else None
     return place.name if place.name in classes else None
-
-
-def _queries(queries):
-    queries = [queries] if isinstance(queries, str | Path) else queries
-    paths = tuple(str(Path(path).expanduser()) for path in queries)
-    if not paths:
-        raise ValueError("`queries` must be at least one image file. Received: none")
-    images = datasets.ImageSet("queries", np.zeros(len(paths), np.int64), ("query",), paths=paths)
-    try:
-        return datasets.check(datasets.Collection(images, ("test",)), singles=True).images
-    except datasets.CorruptImagesError as error:
-        listed = "; ".join(f"{path} {reason}" for path, reason in error.problems)
-        raise ValueError(
-            f"`queries` must be image files that can be used. Received: {listed}"
-        ) from error
 
 
 def picture(queries, hits, vectors=None):

@@ -120,6 +120,18 @@ class ImageSet:
         ids, labels = np.unique(self.labels[indices], return_inverse=True)
         return self._subset(indices, labels.astype(np.int64), ids, self.name)
 
+    def unlabelled(self, indices):
+        """Some images, in the order of `indices`, as if of one class.
+
+        Args:
+            indices: of images, integers or a mask `(N,)`.
+
+        Returns:
+            An `ImageSet` of one class.
+        """
+        labels = np.zeros(len(self), np.int64)
+        return dataclasses.replace(self, labels=labels, class_names=("",)).take(indices)
+
     def classes(self, ids, name):
         """The subset of some classes, with ids numbered anew in the order of `ids`.
 

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from mdl_tf.checks import ON_CORRUPT
 from mdl_tf.datasets.cache import data_folder, store_arrays, stored_arrays
-from mdl_tf.datasets.image_set import Collection, Problem
+from mdl_tf.datasets.image_set import Collection, ImageSet, Problem
 from mdl_tf.images import file as image_file
 
 # Reading waits for the disk, unpacking for the processor.
@@ -104,6 +105,33 @@ def check(collection, on_corrupt="error", progress=None, *, singles=False):
     kept = np.unique(images.labels[usable])
     sides = tuple(collection.sides[c] for c in kept)
     return Collection(images.take(usable), sides, tuple(problems), collection.by_names)
+
+
+def check_files(paths, name="paths"):
+    """Look into single image files.
+
+    Args:
+        paths: of files, or one path.
+        name: of the argument, for messages. Defaults to `"paths"`.
+
+    Returns:
+        An `ImageSet` of one class, `name`, in the order of `paths`.
+
+    Raises:
+        ValueError: if there are none, or one cannot be used.
+    """
+    paths = [paths] if isinstance(paths, str | os.PathLike) else paths
+    paths = tuple(str(Path(path).expanduser()) for path in paths)
+    if not paths:
+        raise ValueError(f"`{name}` must be at least one image file. Received: none")
+    images = ImageSet(name, np.zeros(len(paths), np.int64), (name,), paths=paths)
+    try:
+        return check(Collection(images, ("test",)), singles=True).images
+    except CorruptImagesError as error:
+        listed = "; ".join(f"{path} {reason}" for path, reason in error.problems)
+        raise ValueError(
+            f"`{name}` must be image files that can be used. Received: {listed}"
+        ) from error
 
 
 def _box_outside(images, i, examined):

@@ -15,10 +15,10 @@ from mdl_tf.files import replacing, temporary_folder
 from mdl_tf.index import sources
 from mdl_tf.index.answers import Confusion, vote
 from mdl_tf.index.embedder import CALIBRATION, open_embedder
-from mdl_tf.index.exact import ExactGallery
 from mdl_tf.index.rows import Row
 from mdl_tf.index.store import Store, as_vectors, is_index
 from mdl_tf.index.where import check_columns
+from mdl_tf.metrics import prepare
 from mdl_tf.metrics.calibration import Calibration, calibrate
 
 _PART = 2048  # images that are embedded and kept at a time
@@ -531,15 +531,18 @@ class Index:
         moved = [i for i in new if contents.digests[i] in known]
         self._keep(contents, columns, moved, [known[contents.digests[i]] for i in moved])
         self._update(contents, columns, before, set(new))
-        gone = [row.place for name, row in before.items() if name not in set(contents.names)]
-        if drop_others and gone:
-            self._store.remove(gone)
+        gone = []
+        if drop_others:
+            left = set(contents.names)
+            gone = [row.place for name, row in before.items() if name not in left]
+            if gone:
+                self._store.remove(gone)
         changed = sum(contents.names[i] in before for i in new)
         return Changes(
             added=len(new) - changed,
             changed=changed,
             unchanged=len(contents.names) - len(new),
-            removed=len(gone) if drop_others else 0,
+            removed=len(gone),
             left_out=tuple(contents.problems),
         )
 
@@ -565,7 +568,7 @@ class Index:
                 "`source` must be vectors: the index has no model for images. Received: a folder"
             )
         told = progress and (lambda number, _: progress(done + number, count))
-        images = sources.unlabelled(contents.images, np.array(part))
+        images = contents.images.unlabelled(np.array(part))
         return self._embedder.embed_images(images, told)
 
     def _update(self, contents, columns, before, new):
@@ -596,7 +599,7 @@ class Index:
                     # The oldest filter; that of all rows, "null", is the dear one.
                     oldest = next(k for k in self._galleries if k not in ("state", "null"))
                     del self._galleries[oldest]
-                prepared = ExactGallery(vectors, places) if len(places) else None
+                prepared = prepare(vectors, places) if len(places) else None
                 self._galleries[key] = (prepared, places)
             return self._galleries[key]
 

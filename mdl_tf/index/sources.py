@@ -1,6 +1,5 @@
 """What can be put into an index or looked for in it: images and vectors, as one form."""
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from mdl_tf import datasets
 from mdl_tf.datasets.own import folder as image_folder
 from mdl_tf.datasets.own import npz_file
+from mdl_tf.datasets.usable import check_files
 from mdl_tf.images import file as image_file
 
 
@@ -123,29 +123,4 @@ def read_queries(queries):
         return datasets.ImageSet(
             "queries", np.zeros(len(queries), np.int64), ("query",), images=np.asarray(queries)
         )
-    queries = [queries] if isinstance(queries, str | os.PathLike) else list(queries)
-    paths = tuple(str(Path(path).expanduser()) for path in queries)
-    if not paths:
-        raise ValueError("`queries` must be at least one image file. Received: none")
-    images = datasets.ImageSet("queries", np.zeros(len(paths), np.int64), ("query",), paths=paths)
-    try:
-        return datasets.check(datasets.Collection(images, ("test",)), singles=True).images
-    except datasets.CorruptImagesError as error:
-        listed = "; ".join(f"{path} {reason}" for path, reason in error.problems)
-        raise ValueError(
-            f"`queries` must be image files that can be used. Received: {listed}"
-        ) from error
-
-
-def unlabelled(images, indices):
-    """Some images of a set, in the order of `indices`, as if of one class.
-
-    Args:
-        images: an `ImageSet`.
-        indices: integers, `(n,)`.
-
-    Returns:
-        An `ImageSet`.
-    """
-    labels = np.zeros(len(images), np.int64)
-    return dataclasses.replace(images, labels=labels, class_names=("",)).take(indices)
+    return check_files(queries, "queries")

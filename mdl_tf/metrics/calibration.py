@@ -8,9 +8,8 @@ import numpy as np
 
 from mdl_tf.checks import check_integer, check_number
 from mdl_tf.metrics.retrieval import sample_distances
-from mdl_tf.metrics.verification import Roc
+from mdl_tf.metrics.verification import PAIRS, Roc
 
-PAIRS = 1_000_000
 _VERSION = 1
 # False accept rates that are kept: 20 to each factor of ten.
 _FARS = tuple(10 ** (-step / 20) for step in range(6, 121))

@@ -19,10 +19,7 @@ from mdl_tf.metrics import formulas, table
 from mdl_tf.metrics.clustering import cluster
 from mdl_tf.metrics.formulas import Clusters, Queries
 from mdl_tf.metrics.retrieval import QueryRanks, rank_queries, sample_distances
-from mdl_tf.metrics.verification import Roc
-
-# Of each kind, for verification: a hundred stand behind a false accept rate of 1e-4.
-PAIRS = 1_000_000
+from mdl_tf.metrics.verification import PAIRS, Roc
 
 
 def evaluate(

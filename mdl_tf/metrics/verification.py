@@ -12,6 +12,8 @@ import numpy as np
 
 from mdl_tf.checks import check_number
 
+PAIRS = 1_000_000  # of each kind: a hundred stand behind a false accept rate of 1e-4
+
 
 class Roc:
     """The ROC curve of the distances of pairs.

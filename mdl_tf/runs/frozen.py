@@ -60,7 +60,7 @@ def _with_features(config, image_set, network, store, stream):
             part = missing[start : start + _PART]
             done = len(digests) - len(missing) + start
             # In their order, classes aside: labels are those of the whole set.
-            images = ordered_stream(_unlabelled(image_set, part), config, stream)
+            images = ordered_stream(image_set.unlabelled(part), config, stream)
             features, _ = embed(
                 network, images, progress=lambda count, _, done=done: line(done + count)
             )
@@ -80,14 +80,6 @@ def _with_features(config, image_set, network, store, stream):
         digests=None,
         features=np.stack([known[digest] for digest in digests]),
     )
-
-
-def _unlabelled(image_set, indices):
-    """Some images of a set, in the order of `indices`, as if of one class."""
-    one = dataclasses.replace(
-        image_set, labels=np.zeros(len(image_set), np.int64), class_names=("",)
-    )
-    return one.take(indices)
 
 
 class _Store:

@@ -3,8 +3,8 @@
     python tests/benchmarks/study_first_command.py --settings rate=0.003 rate=0.001 --seeds 2
 
 Of the 1,000 training characters, which are in the order of a fixed shuffle, the first 667 train and
-the last 333 validate. The test is never measured. What is done is in `first_command.json` beside this
-script, and is not done again: the same command goes on.
+the last 333 validate. The test is never measured. What is done is in `first_command.json` beside
+this script, and is not done again: the same command goes on.
 """
 
 import argparse
