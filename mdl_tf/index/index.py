@@ -302,11 +302,16 @@ class Index:
 
     def _search(self, vectors, k, where, threshold):
         """For each vector a list of (`Hit`, place)."""
-        gallery, places = self._gallery(where)
-        if gallery is None:
-            return [[] for _ in vectors]
-        indices, distances = gallery.neighbors(vectors, min(k, len(places)))
-        rows = self._store.rows.get(np.unique(places[indices]))
+        rows = None
+        while rows is None:
+            state, gallery, places = self._gallery(where)
+            if gallery is None:
+                return [[] for _ in vectors]
+            indices, distances = gallery.neighbors(vectors, min(k, len(places)))
+            with self._store.rows.reading():
+                # Else a place may have become another image's while vectors were compared.
+                if self._store.rows.state() == state:
+                    rows = self._store.rows.get(np.unique(places[indices]))
         return [
             [
                 (_hit(rows[place], float(distance)), place)
@@ -587,7 +592,7 @@ class Index:
                 self._store.rows.add(updated)
 
     def _gallery(self, where):
-        """The prepared gallery of a filter and the places of its columns; `None` if it is empty."""
+        """The state of the rows, the prepared gallery of a filter (or `None`), and its places."""
         key = json.dumps(where, sort_keys=True, default=_plain)
         with self._lock:
             state = self._store.rows.state()
@@ -601,7 +606,7 @@ class Index:
                     del self._galleries[oldest]
                 prepared = prepare(vectors, places) if len(places) else None
                 self._galleries[key] = (prepared, places)
-            return self._galleries[key]
+            return state, *self._galleries[key]
 
 
 def _plain(value):

@@ -165,6 +165,25 @@ def test_another_process_sees_what_is_added(tmp_path):
     assert second.search(query, k=1)[0][0].name == "2"
 
 
+def test_what_changes_during_a_search_is_searched_again(tmp_path, monkeypatch):
+    """Places are numbered anew when holes are closed up: none may get another image's name."""
+    monkeypatch.setattr("mdl_tf.index.store._HOLES", 1)
+    index, other = Index.create(tmp_path / "i", None), None
+    index.add(np.eye(6, dtype=np.float32))
+    other = Index.open(tmp_path / "i")
+    gallery = index._gallery
+
+    def changed_meanwhile(where):
+        found = gallery(where)
+        if len(other) == 6:
+            other.remove([str(i) for i in range(5)])
+        return found
+
+    monkeypatch.setattr(index, "_gallery", changed_meanwhile)
+    [hits] = index.search(np.eye(6, dtype=np.float32)[5:], k=6)
+    assert [(hit.name, hit.distance) for hit in hits] == [("5", 0.0)]
+
+
 def test_threads_search_while_one_adds(tmp_path):
     rng = np.random.default_rng(0)
     index = Index.create(tmp_path / "i", None)
