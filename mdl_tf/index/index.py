@@ -5,12 +5,14 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from mdl_tf.checks import check_integer
+from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.files import temporary_folder
 from mdl_tf.index import sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
+from mdl_tf.index.approximate import import_faiss
 from mdl_tf.index.changes import embed_contents, put
 from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.kinds import KINDS
 from mdl_tf.index.searching import Searcher, as_hit
 from mdl_tf.index.store import Store, as_vectors, is_index
 
@@ -40,37 +42,42 @@ class Index:
         )
 
     @classmethod
-    def build(cls, model, source, **options):
+    def build(cls, model, source, kind="exact", **options):
         """An index of images or features, in a temporary folder until it is saved.
 
         Args:
             model: what makes the vectors: a run folder, a `.keras` file or a `keras.Model`, of
                 images or of features; `None` for vectors as they are.
             source: as for `add`.
+            kind: as for `set_kind`; what it reaches is printed. Defaults to `"exact"`.
             **options: as for `add`.
 
         Returns:
             An `Index`.
 
         Raises:
-            ValueError: as `add`.
+            ValueError: as `add` and `set_kind`.
         """
+        _check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
             index = cls._create(Path(folder), model, temporary=folder)
             index.add(source, **options)
+            if kind != "exact":
+                print(index.set_kind(kind))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return index
 
     @classmethod
-    def create(cls, path, model):
+    def create(cls, path, model, kind="exact"):
         """An empty index in a new folder: what is added is kept at once.
 
         Args:
             path: of the folder; it must not exist.
             model: as for `build`.
+            kind: as for `set_kind`, from the first that are added on. Defaults to `"exact"`.
 
         Returns:
             An `Index`.
@@ -78,10 +85,13 @@ class Index:
         Raises:
             ValueError: if the folder exists or cannot be made, or there is no such model.
         """
+        _check_kind(kind)
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
-                cls._create(folder, model).close()
+                index = cls._create(folder, model)
+                index.set_kind(kind)
+                index.close()
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
@@ -124,6 +134,33 @@ class Index:
                 f"Received: {path}, with another model.keras"
             )
         return cls(store, embedder)
+
+    @property
+    def kind(self):
+        """How the index is searched, a `Kind`: `name`, `settings`, and the `recall` measured."""
+        return self._store.kind
+
+    def set_kind(self, kind, progress=None):
+        """Choose how the index is searched; that of before goes, the vectors stay.
+
+        Approximate kinds compare a query with a part of the vectors, and decide among the
+        candidates by their exact distances. They are made of the vectors there are, go on with
+        those that come, and are made anew when the index is four times as large.
+
+        Args:
+            kind: `"exact"`; or with FAISS (`pip install 'mdl_tf[faiss]'`) `"ivf"`, clusters of
+                which the nearest are searched; `"hnsw"`, a graph; `"pq"`, clusters of short
+                codes, where memory is short; `"flat"`, all of them in float32.
+            progress: a function of (vectors done, vectors). Defaults to `None`.
+
+        Returns:
+            A `Kind`, with recall@10 against exact search, measured on vectors of the index.
+
+        Raises:
+            ValueError: for another kind, or without its package.
+        """
+        _check_kind(kind)
+        return self._searcher.set_kind(kind, progress)
 
     def close(self):
         """Let go of the files."""
@@ -201,7 +238,7 @@ class Index:
                 then, but what had been embedded of a folder when a call ended by a kill stays.
         """
         contents = sources.read_source(source, names, labels, on_corrupt, progress)
-        return put(self._store, self._embedder, contents, columns, progress)
+        return self._change(contents, columns, progress)
 
     def sync(self, folder, *, columns=None, on_corrupt="error", progress=None):
         """Make the index have of a folder what is in it now: add, embed anew, remove.
@@ -219,7 +256,12 @@ class Index:
             ValueError: as `add`.
         """
         contents = sources.read_folder(folder, on_corrupt, progress)
-        return put(self._store, self._embedder, contents, columns, progress, drop_others=True)
+        return self._change(contents, columns, progress, drop_others=True)
+
+    def _change(self, contents, columns, progress, **options):
+        changes = put(self._store, self._embedder, contents, columns, progress, **options)
+        self._searcher.catch_up(progress)
+        return changes
 
     def remove(self, names):
         """Remove images.
@@ -246,10 +288,11 @@ class Index:
                 )
             places.add(rows[0].place)
         self._store.remove(sorted(places))
+        self._searcher.catch_up()
         return len(places)
 
     def search(self, queries, k=10, *, where=None, threshold=None):
-        """The nearest images of each query, nearest first; exact.
+        """The nearest images of each query, nearest first; exact unless `set_kind` said otherwise.
 
         Args:
             queries: image files or one, as paths; pixels, `(n, H, W, 3)` uint8; or vectors
@@ -426,6 +469,13 @@ class Index:
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
+
+
+def _check_kind(kind):
+    check_choice("kind", kind, KINDS)
+    if kind != "exact":
+        # Before long work.
+        import_faiss()
 
 
 def _new(path):

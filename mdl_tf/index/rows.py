@@ -134,12 +134,12 @@ class Rows:
                 for row in rows
             ],
         )
-        self._changed()
+        self.mark_changed()
 
     def remove(self, places):
         """Remove the rows of some places."""
         self._many("DELETE FROM rows WHERE place = ?", [(int(place),) for place in places])
-        self._changed()
+        self.mark_changed()
 
     def renumber(self, places):
         """Number the rows of all places, rising, from 0 on."""
@@ -147,9 +147,10 @@ class Rows:
         pairs = enumerate(places.tolist())
         moves = [(new, old) for new, old in pairs if new != old]
         self._many("UPDATE rows SET place = ? WHERE place = ?", moves)
-        self._changed()
+        self.mark_changed()
 
-    def _changed(self):
+    def mark_changed(self):
+        """Let the state be another, so that whoever has the index open looks again."""
         self._do("INSERT OR REPLACE INTO facts VALUES ('state', hex(randomblob(8)))")
 
     def of_root(self, root):
@@ -186,6 +187,8 @@ class Rows:
         Raises:
             ValueError: for a filter that cannot be.
         """
+        if not where and len(self) == self.end:
+            return np.arange(self.end)
         conditions = check_where(where, {*ROW_COLUMNS, *self.columns()}) if where else []
         texts, values = [], []
         for column, comparison, wanted in conditions:
