@@ -85,9 +85,9 @@ class Store:
         """Labels and how many rows have each, the most frequent first."""
         return self.rows.labels()
 
-    def of_root(self, root):
-        """All rows of a root, a dict from name to `Row`."""
-        return self.rows.of_root(root)
+    def of_root(self, root, names=None):
+        """Rows of a root, all or of some names, a dict from name to `Row`."""
+        return self.rows.of_root(root, names)
 
     def named(self, name):
         """Rows of a name, or of a whole path."""
