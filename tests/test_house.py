@@ -43,6 +43,7 @@ ALLOWED = {
         *("backbones", "batches", "callbacks", "datasets", "embedding", "images", "losses"),
         *("metrics", "optimizers", "pictures", "recipes"),
     },
+    "serve": {"images", "index"},
     "search": {"batches", "datasets", "embedding", "images", "metrics", "pictures", "runs"},
     "training_model": {"losses"},
     "words": set(),
@@ -75,6 +76,9 @@ LIGHT = {
     "mdl_tf.pictures": {"tensorflow", "keras", "sklearn", "numpy", "matplotlib"},
     "mdl_tf.recipes": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.runs": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.serve": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.serve.running": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.serve.server": {"tensorflow", "keras", "sklearn", "numpy", "fastapi"},
     "mdl_tf.runs.folder": {"tensorflow", "keras", "sklearn"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

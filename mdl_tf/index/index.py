@@ -5,6 +5,8 @@ import tempfile
 import weakref
 from pathlib import Path
 
+import numpy as np
+
 from mdl_tf.checks import check_integer
 from mdl_tf.files import temporary_folder
 from mdl_tf.index import sources, thresholds
@@ -162,6 +164,11 @@ class Index:
         """Labels and how many images have each, `(label, count)`, the most frequent first."""
         return self._store.labels()
 
+    @property
+    def takes_images(self):
+        """Whether there is a model for images, so that a query may be one."""
+        return self._embedder is not None and self._embedder.takes_images
+
     def delete(self):
         """Remove the folder of the index, and with it the index."""
         self._searcher.close()
@@ -234,8 +241,37 @@ class Index:
             ValueError: if there is no image of a name, or two of different folders; nothing is
                 removed then.
         """
+        rows = self._named(names)
+        places = {row.place for row in rows}
+        self._store.remove(sorted(places))
+        return len(places)
+
+    def vectors(self, names):
+        """The vectors of images that are in the index, such as to search for one of them.
+
+        Args:
+            names: as for `remove`.
+
+        Returns:
+            `(n, D)` float32, in their order.
+
+        Raises:
+            ValueError: if there is no image of a name, or two of different folders.
+        """
+        rows = self._named(names)
+        vectors = self._store.vectors_of([row.digest for row in rows])
+        missing = [row.name for row in rows if row.digest not in vectors]
+        if missing:
+            raise ValueError(
+                "`names` must be of one image of the index each. "
+                f"Received: {missing[0]!r}, which has just been removed"
+            )
+        return np.array([vectors[row.digest] for row in rows], np.float32)
+
+    def _named(self, names):
+        """The `Row` of each name."""
         names = [names] if isinstance(names, str) else list(names)
-        places = set()
+        rows_of_all = []
         for name in names:
             rows = self._store.named(str(name))
             if len(rows) != 1:
@@ -244,9 +280,8 @@ class Index:
                     "`names` must be of one image of the index each. Received: "
                     f"{str(name)!r}, which is {'of ' + many if rows else 'not there'}"
                 )
-            places.add(rows[0].place)
-        self._store.remove(sorted(places))
-        return len(places)
+            rows_of_all += rows
+        return rows_of_all
 
     def search(self, queries, k=10, *, where=None, threshold=None):
         """The nearest images of each query, nearest first; exact.
