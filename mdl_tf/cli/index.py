@@ -167,8 +167,9 @@ def search_index(args, queries, k):
     Raises:
         ValueError: as `Index.search`.
     """
-    from mdl_tf.index import Index
+    from mdl_tf.index import Hit, Index
     from mdl_tf.reading import parse_json
+    from mdl_tf.serve import running
 
     if args.leave_out_query:
         raise ConfigError("`leave_out_query` is of vectors, not of an index. Received: an index")
@@ -181,6 +182,10 @@ def search_index(args, queries, k):
         except ValueError as error:
             raise ConfigError(f"`where` must be JSON. Received: {args.where!r}, {error}") from error
     numbers = {name: _as_number(name, getattr(args, name)) for name in ("threshold", "far")}
+    # One that has the model loaded, if somebody serves this index.
+    rows = running.ask(args.run, queries, k, where=where, **numbers)
+    if rows is not None:
+        return [[Hit(**hit) for hit in hits] for hits in rows]
     with Index.open(args.run) as index:
         threshold = numbers["threshold"]
         if numbers["far"] is not None:

@@ -108,7 +108,8 @@ class Guard:
 
 def _check_origin(headers):
     origin = headers.get("origin")
-    same = origin is None or urlsplit(origin).netloc.lower() == headers["host"].lower()
+    # Not its scheme, which a proxy may have changed.
+    same = origin is None or origin.lower().partition("://")[2] == headers["host"].lower()
     if not same or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         raise Refusal(403, "A page of another site must not search here.")
 
@@ -120,7 +121,7 @@ def _name_of(host):
         _ = parts.port  # raises for one that is none
     except ValueError:
         return None
-    if not parts.hostname or parts.username is not None or parts.path or parts.query:
+    if not parts.hostname or parts.netloc != host or parts.username is not None:
         return None
     return _plain(parts.hostname)
 

@@ -15,7 +15,6 @@ from mdl_tf.serve.limits import Limits
 from mdl_tf.serve.running import announced
 from mdl_tf.words import count
 
-_HEADER = 20  # seconds in which the head of a request must arrive
 _GOING = 3  # seconds that requests may take when the server ends
 
 
@@ -82,7 +81,9 @@ def serve(
         app = make_app(service, limits, host, allow_hosts, token)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         with announced(service.path, host, port, token):
-            _run(app, listener, limits, lambda: (started or _tell)(address))
+            server = make_server(app, limits, lambda: (started or _tell)(address))
+            with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
         app.work.close()
         return app.work.is_busy
 
@@ -141,8 +142,17 @@ def _bind(host, port):
     return listener
 
 
-def _run(app, listener, limits, started):
-    """Answer requests until SIGINT or SIGTERM."""
+def make_server(app, limits, started):
+    """What answers requests, by `run(sockets=[...])`, until its `should_exit` is set.
+
+    Args:
+        app: an ASGI application.
+        limits: a `Limits`.
+        started: a function that is called when the first request can come.
+
+    Returns:
+        A `uvicorn.Server`.
+    """
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -151,7 +161,7 @@ def _run(app, listener, limits, started):
 
         def connection_made(self, transport):
             super().connection_made(transport)
-            self.loop.call_later(_HEADER, self._end_if_silent)
+            self.loop.call_later(limits.upload_seconds, self._end_if_silent)
 
         def _end_if_silent(self):
             if self.cycle is None and not self.transport.is_closing():
@@ -175,8 +185,7 @@ def _run(app, listener, limits, started):
         timeout_keep_alive=20,
         timeout_graceful_shutdown=_GOING,
     )
-    with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listener])
+    return Server(config)
 
 
 @contextlib.contextmanager
