@@ -87,6 +87,7 @@ def ask(index, queries, k, *, where=None, threshold=None, far=None):
     told = _read(Path(index).expanduser() / _FILE)
     if told is None or told["version"] != __version__ or not _is_alive(told["pid"]):
         return None
+    paths = {os.path.abspath(os.path.expanduser(path)): str(path) for path in queries}
     asked = {
         "queries": [os.path.abspath(os.path.expanduser(path)) for path in queries],
         **{"k": k, "where": where, "threshold": threshold, "far": far},
@@ -100,7 +101,10 @@ def ask(index, queries, k, *, where=None, threshold=None, far=None):
     except (OSError, http.client.HTTPException, ValueError, AttributeError):
         return None
     if status == 422:
-        raise ValueError(answer["error"])
+        message = answer["error"]
+        for path, given in paths.items():
+            message = message.replace(path, given)
+        raise ValueError(message)
     return answer["hits"] if status == 200 else None
 
 

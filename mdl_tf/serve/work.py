@@ -68,9 +68,14 @@ class Work:
         if pool is self._searches:
             self._running.add(work)
             work.add_done_callback(self._running.discard)
-        done, _ = await asyncio.wait([asyncio.wrap_future(work)], timeout=self._limits.seconds)
-        if done:
-            return work.result()
+        done, waiting = await asyncio.wait(
+            [asyncio.wrap_future(work)], timeout=self._limits.seconds
+        )
+        for future in done:
+            return future.result()
+        for future in waiting:
+            # What it comes to in the end is of no interest.
+            future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         # What waits is not begun any more; what runs cannot be stopped.
         work.cancel()
         raise Refusal(
