@@ -12,6 +12,7 @@ from mdl_tf.cli import (
     datasets,
     doctor,
     evaluate,
+    export,
     index,
     recipes,
     search,
@@ -31,6 +32,7 @@ _COMMANDS = {
     "search": search.run_search,
     "index": index.run,
     "serve": serve.run,
+    "export": export.run,
     "datasets": datasets.run,
     "recipes": recipes.run,
     "convert-weights": convert.run,
@@ -45,16 +47,8 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in (
-        train,
-        evaluate,
-        compare,
-        doctor,
-        search,
-        index,
-        serve,
-        datasets,
-        recipes,
-        convert,
+        *(train, evaluate, compare, doctor, search, index, serve, export),
+        *(datasets, recipes, convert),
     ):
         command.add_to(commands)
     return parser

@@ -3,7 +3,7 @@
 import os
 
 from mdl_tf.checks import check_number
-from mdl_tf.cli.common import Parser, add_on_corrupt, quiet
+from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model, quiet
 from mdl_tf.config import ConfigError
 
 
@@ -22,6 +22,7 @@ def add_to(commands):
     )
     build.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
     build.add_argument("-o", "--output", metavar="INDEX", help="[name of the source.index]")
+    add_own_model(build)
     add = actions.add_parser("add", help="add images; what is there already is not embedded again")
     add.add_argument("index", metavar="INDEX")
     add.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
@@ -71,7 +72,8 @@ def _build(args, index_class):
     model = None if args.model == "none" else args.model
     # Read before anything is made.
     columns = _columns(args)
-    with index_class.create(output, model) as index:
+    chosen = {"output": args.model_output, "input_range": args.input_range}
+    with index_class.create(output, model, **chosen) as index:
         try:
             _change(args, index, columns)
         except BaseException:

@@ -206,7 +206,7 @@ def read(path):
     several.
 
     Args:
-        path: of the file.
+        path: of the file, or its content, bytes.
 
     Returns:
         uint8 RGB, shape `(h, w, 3)`.
@@ -216,7 +216,8 @@ def read(path):
     """
     from PIL import Image
 
-    with _opened(path) as file, Image.open(file) as image:
+    file = io.BytesIO(path) if isinstance(path, bytes) else _opened(path)
+    with file, Image.open(file) as image:
         return as_seen(image)
 
 

@@ -42,13 +42,17 @@ class Index:
         )
 
     @classmethod
-    def build(cls, model, source, **options):
+    def build(cls, model, source, *, output=None, input_range=None, **options):
         """An index of images or features, in a temporary folder until it is saved.
 
         Args:
             model: what makes the vectors: a run folder, a `.keras` file or a `keras.Model`, of
                 images or of features; `None` for vectors as they are.
             source: as for `add`.
+            output: of a `.keras` file of a network with several outputs, the name of the one that
+                is the embedding. Defaults to `None`.
+            input_range: of a `.keras` file of your own, the pixels that it takes: `"0..255"`,
+                `"0..1"` or `"-1..1"`. Defaults to `None`: 0..255.
             **options: as for `add`.
 
         Returns:
@@ -59,7 +63,8 @@ class Index:
         """
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
-            index = cls._create(Path(folder), model, temporary=folder)
+            chosen = {"output": output, "input_range": input_range}
+            index = cls._create(Path(folder), model, temporary=folder, **chosen)
             index.add(source, **options)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -67,12 +72,14 @@ class Index:
         return index
 
     @classmethod
-    def create(cls, path, model):
+    def create(cls, path, model, *, output=None, input_range=None):
         """An empty index in a new folder: what is added is kept at once.
 
         Args:
             path: of the folder; it must not exist.
             model: as for `build`.
+            output: as for `build`. Defaults to `None`.
+            input_range: as for `build`. Defaults to `None`.
 
         Returns:
             An `Index`.
@@ -83,15 +90,15 @@ class Index:
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
-                cls._create(folder, model).close()
+                cls._create(folder, model, output=output, input_range=input_range).close()
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
         return cls.open(path)
 
     @classmethod
-    def _create(cls, folder, model, temporary=None):
-        embedder = _keep_model(folder, model)
+    def _create(cls, folder, model, temporary=None, **chosen):
+        embedder = _keep_model(folder, model, **chosen)
         store = Store(folder, new=True)
         store.rows.set_fact("model", embedder.digest if embedder else None)
         return cls(store, embedder, temporary)
@@ -443,7 +450,35 @@ class Index:
                 "`queries` must be vectors: the index has no model for images. "
                 f"Received: {len(images)} images"
             )
-        return self._embedder.embed_images(images)
+        return self._embedder.embed_queries(images)
+
+    def embed_pictures(self, pictures):
+        """The vectors of pictures in memory, each of its own size.
+
+        Args:
+            pictures: n of them, each pixels, uint8 `(h, w, 3)`, or the bytes of an image file.
+
+        Returns:
+            `(n, D)` float32.
+
+        Raises:
+            OSError: if bytes are no image.
+            ValueError: if the index has no model for images, or pixels are of another kind.
+        """
+        if not self.takes_images:
+            raise ValueError("`pictures` must be for an index with a model for images.")
+        return self._embedder.embed_pictures(pictures)
+
+    def prepare(self):
+        """Load and make all that a search needs, so that the first is as quick as the others.
+
+        The model, with its copy for ONNX Runtime where that can be made, and the vectors.
+        """
+        if self.takes_images:
+            self._embedder.prepare()
+            self.embed_pictures([np.zeros((64, 64, 3), np.uint8)])
+        if len(self):
+            self.search(np.zeros((1, self.width), np.float32), 1)
 
     def save(self, path):
         """Write the index into a new folder.
@@ -470,15 +505,15 @@ def _new(path):
     return path
 
 
-def _keep_model(folder, model):
+def _keep_model(folder, model, **chosen):
     """Put a model into the folder of an index."""
     if model is None:
         return None
     if isinstance(model, str | Path):
-        open_embedder(model).keep(folder)
+        open_embedder(model, **chosen).keep(folder)
     elif hasattr(model, "save") and hasattr(model, "input_shape"):
         model.save(folder / "model.keras")
-        open_embedder(folder / "model.keras").keep(folder)
+        open_embedder(folder / "model.keras", **chosen).keep(folder)
     else:
         raise ValueError(
             "`model` must be a run folder, a .keras file, a keras.Model or None. "

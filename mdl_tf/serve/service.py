@@ -78,7 +78,7 @@ class Service:
         self._path = os.path.abspath(os.path.expanduser(path))
         self._far = check_number("far", far, above=0, below=1)
         self._threshold = threshold and check_number("threshold", threshold, least=0)
-        self._lock, self._embedding = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._secret = secrets.token_bytes(16)
         self._entries = collections.OrderedDict()
         self._pictures, self._held = collections.OrderedDict(), 0
@@ -129,11 +129,7 @@ class Service:
 
     def warm(self):
         """Load the model and prepare the vectors: the first search is as quick as others then."""
-        index = self.index
-        if self.takes_pictures:
-            self.search_pixels(np.zeros((64, 64, 3), np.uint8), 1)
-        elif len(index):
-            self._search(index, np.zeros((1, index.width), np.float32), 1, None, None)
+        self.index.prepare()
 
     @property
     def takes_pictures(self):
@@ -183,8 +179,7 @@ class Service:
             ValueError: as `Index.search`.
         """
         begin, index = time.monotonic(), self.index
-        with self._embedding:
-            vectors = index.embed(pixels[None])
+        vectors = index.embed_pictures([pixels])
         return self._answer(index, vectors, k, where, threshold, begin)
 
     def search_vector(self, vector, k, where=None, threshold=None):
@@ -259,9 +254,7 @@ class Service:
         index = self.index
         if far is not None:
             threshold = index.threshold_at(far)
-        with self._embedding:
-            vectors = index.embed(queries)
-        return index.search(vectors, k, where=where, threshold=threshold)
+        return index.search(queries, k, where=where, threshold=threshold)
 
     def examples(self, count, label=None):
         """Some entries to begin with.
