@@ -3,7 +3,7 @@
 import os
 
 from mdl_tf.checks import check_number
-from mdl_tf.cli.common import Parser, add_on_corrupt, quiet
+from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model, quiet
 from mdl_tf.config import ConfigError
 
 
@@ -27,6 +27,7 @@ def add_to(commands):
         default="exact",
         help="exact; or with FAISS ivf, hnsw, or pq where memory is short [exact]",
     )
+    add_own_model(build)
     add = actions.add_parser("add", help="add images; what is there already is not embedded again")
     add.add_argument("index", metavar="INDEX")
     add.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
@@ -83,7 +84,8 @@ def _build(args, index_class):
     model = None if args.model == "none" else args.model
     # Read before anything is made.
     columns = _columns(args)
-    with index_class.create(output, model, args.kind) as index:
+    chosen = {"output": args.model_output, "input_range": args.input_range}
+    with index_class.create(output, model, args.kind, **chosen) as index:
         try:
             _change(args, index, columns)
             if args.kind != "exact":
@@ -191,8 +193,9 @@ def search_index(args, queries, k):
     Raises:
         ValueError: as `Index.search`.
     """
-    from mdl_tf.index import Index
+    from mdl_tf.index import Hit, Index
     from mdl_tf.reading import parse_json
+    from mdl_tf.serve import running
 
     if args.leave_out_query:
         raise ConfigError("`leave_out_query` is of vectors, not of an index. Received: an index")
@@ -205,6 +208,10 @@ def search_index(args, queries, k):
         except ValueError as error:
             raise ConfigError(f"`where` must be JSON. Received: {args.where!r}, {error}") from error
     numbers = {name: _as_number(name, getattr(args, name)) for name in ("threshold", "far")}
+    # One that has the model loaded, if somebody serves this index.
+    rows = running.ask(args.run, queries, k, where=where, **numbers)
+    if rows is not None:
+        return [[Hit(**hit) for hit in hits] for hits in rows]
     with Index.open(args.run) as index:
         threshold = numbers["threshold"]
         if numbers["far"] is not None:
