@@ -4,6 +4,8 @@ from matplotlib.figure import Figure
 
 # Told apart by people who see no red or green, and in grey.
 POSITIVE, NEGATIVE, LINE = "#0072b2", "#d55e00", "#222222"
+_ROC_STYLES = (("#8a939e", "-"), (POSITIVE, "-"), (NEGATIVE, "--"))
+_FEW_PAIRS = 10  # behind a rate; it is known to about a third of itself
 
 
 def _axes(title, xlabel, ylabel):
@@ -85,6 +87,43 @@ def distance_histograms(panels):
     all_axes[0].legend(frameon=False, loc="upper right")
     all_axes[-1].set_xlabel("distance between two embeddings")
     return figure
+
+
+def roc_curves(curves):
+    """How many pairs of one class are called the same, by how many of two classes are as well.
+
+    Args:
+        curves: dict from a title to a `metrics.verification.Curve`. A curve is dotted where fewer
+            than ten pairs of two classes stand behind its false accept rate.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    figure, axes = _axes(
+        f"The same or different? Dotted: fewer than {_FEW_PAIRS} pairs of two classes behind it",
+        "false accept rate: share of the pairs of two classes called the same",
+        "true accept rate: share of the pairs\nof one class called the same",
+    )
+    axes.title.set_fontsize(10)
+    styles = _ROC_STYLES[len(curves) == 1 :]
+    for (title, curve), (colour, style) in zip(curves.items(), styles, strict=False):
+        solid = curve.far * curve.negative_pairs >= _FEW_PAIRS
+        label = (
+            f"{title}: EER {curve.eer:.3f}, pairs of one class {curve.positive_pairs:,}, "
+            f"of two {curve.negative_pairs:,}"
+        )
+        axes.plot(curve.far[solid], curve.tar[solid], style, color=colour, label=label)
+        # From the last point that is drawn on, so that there is no gap.
+        rest = slice(max(0, int(solid.sum()) - 1), None)
+        axes.plot(curve.far[rest], curve.tar[rest], ":", color=colour, linewidth=1)
+    axes.set(xscale="log", xlim=(_least_far(curves), 1), ylim=(0, 1.02))
+    axes.grid(color="#e5e8ec", linewidth=0.6)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
+    return figure
+
+
+def _least_far(curves):
+    return min(float(curve.far.min()) for curve in curves.values() if len(curve.far))
 
 
 def neighbor_grid(
