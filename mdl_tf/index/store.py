@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mdl_tf.files import replacing
+from mdl_tf.index.embedder import CALIBRATION
 from mdl_tf.index.rows import Rows
 from mdl_tf.index.vectors import VectorFile
 
@@ -45,10 +47,74 @@ class Store:
         self.rows.close()
         self._file = self._generation = None
 
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def place(self):
+        """Where the index is, for messages."""
+        return str(self.folder)
+
     @property
     def width(self):
         """D, numbers in a vector; `None` before the first."""
         return self.rows.fact("width")
+
+    @property
+    def model(self):
+        """The digest of the model that the vectors come from; `None` without one."""
+        return self.rows.fact("model")
+
+    def columns(self):
+        """Names of the columns that rows have of their own, sorted."""
+        return self.rows.columns()
+
+    def labels(self):
+        """Labels and how many rows have each, the most frequent first."""
+        return self.rows.labels()
+
+    def of_root(self, root):
+        """All rows of a root, a dict from name to `Row`."""
+        return self.rows.of_root(root)
+
+    def named(self, name):
+        """Rows of a name, or of a whole path."""
+        return self.rows.named(name)
+
+    def rows_of(self, places, state):
+        """The rows of some places, a dict from place to `Row`; `None` if the state is another."""
+        with self.rows.reading():
+            return self.rows.get(places) if self.rows.state() == state else None
+
+    def walk(self, size):
+        """All rows by age, `size` at a time.
+
+        Yields:
+            A list of n `Row`s, and `(n, D)` float32.
+        """
+        vectors, places = self.read()
+        state = self.rows.state()
+        for start in range(0, len(places), size):
+            part = places[start : start + size]
+            rows = self.rows_of(part, state)
+            if rows is None:
+                raise ValueError("The index must stay as it is meanwhile. Received: a change")
+            yield [rows[place] for place in part.tolist()], vectors[part]
+
+    @property
+    def calibration_place(self):
+        """The file of the calibration, for messages."""
+        return self.folder / CALIBRATION
+
+    def read_calibration(self):
+        """What `keep_calibration` has kept, or `None`."""
+        path = self.folder / CALIBRATION
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def keep_calibration(self, text):
+        """Keep what distances mean, a text."""
+        with replacing(self.folder / CALIBRATION) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def read(self, where=None):
         """What can be searched, as it is at one moment.
@@ -96,12 +162,26 @@ class Store:
             self._vector_file().write(first, vectors)
             self.rows.add(row._replace(place=first + i) for i, row in enumerate(rows))
 
+    def update(self, rows):
+        """Change labels and columns of rows that are there.
+
+        Args:
+            rows: `Row`s, with their places.
+        """
+        with self.rows.writing():
+            self.rows.add(rows)
+
     def remove(self, places):
         """Remove the rows of some places, and holes when there are many."""
         with self.rows.writing():
             self.rows.remove(places)
         if self.rows.end - len(self.rows) > max(_HOLES, len(self.rows)):
             self._close_up()
+
+    def delete(self):
+        """Remove the folder."""
+        self.close()
+        shutil.rmtree(self.folder)
 
     def copy_to(self, folder):
         """Write the index into a new folder, without holes.
