@@ -3,6 +3,7 @@
 import os
 
 from mdl_tf.checks import check_number
+from mdl_tf.cli import index_classes
 from mdl_tf.cli.common import Parser, add_on_corrupt, quiet
 from mdl_tf.config import ConfigError
 
@@ -40,12 +41,16 @@ def add_to(commands):
     remove.add_argument("names", metavar="NAME", nargs="+", help="as a search prints it, or path")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
+    index_classes.add_to(actions)
 
 
 def run(args):
     """Run the command."""
     if args.action is None:
-        raise ConfigError("`index` must be one of build, add, sync, remove, show. Received: none")
+        actions = ", ".join(("build", "add", "sync", "remove", "show", *index_classes.ACTIONS))
+        raise ConfigError(f"`index` must be one of {actions}. Received: none")
+    if args.action in index_classes.ACTIONS:
+        index_classes.check(args)
     with quiet():
         from mdl_tf.index import Index
     if args.action == "build":
@@ -55,6 +60,8 @@ def run(args):
             print(f"{index.remove(args.names):,} removed, {len(index):,} left")
         elif args.action == "show":
             _show(index)
+        elif args.action in index_classes.ACTIONS:
+            index_classes.run(args, index)
         else:
             _change(args, index)
     return 0

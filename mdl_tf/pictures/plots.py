@@ -1,6 +1,9 @@
 """Pictures of a run, as matplotlib figures; nothing here writes a file or opens a window."""
 
+import numpy as np
 from matplotlib.figure import Figure
+
+from mdl_tf.words import clean
 
 # Told apart by people who see no red or green, and in grey.
 POSITIVE, NEGATIVE, LINE = "#0072b2", "#d55e00", "#222222"
@@ -124,6 +127,34 @@ def roc_curves(curves):
 
 def _least_far(curves):
     return min(float(curve.far.min()) for curve in curves.values() if len(curve.far))
+
+
+def confusion_matrix(counts, labels):
+    """Which classes are taken for which: a row for each class, in parts of its images.
+
+    Args:
+        counts: images of the class of a row that were given that of a column, integers
+            `(c, c + 1)`; the last column is for other classes and none.
+        labels: c texts.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    names = [clean(label, 24) for label in labels]
+    side = 1.8 + 0.34 * len(names)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names) + 1), [*names, "others, none"], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    axes.spines[:].set_visible(False)
+    for i, j in np.argwhere(counts).tolist():
+        colour = "white" if shares[i, j] > 0.6 else LINE
+        axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=7, color=colour)
+    return figure
 
 
 def neighbor_grid(
