@@ -88,6 +88,10 @@ def run(args):
             find = index.near_duplicates if args.near_duplicates else index.cluster
             groups = find(**options, progress=line)
             line.done(groups.images, "images")
+    # First: whoever reads what is printed may be gone.
+    asking.write_text(out, groups.to_csv())
+    with ProgressLine("Draw the page") as line:
+        asking.write_text(page, groups.to_html(_title(args), line))
     for text in describe(groups):
         print(text)
     rows = [
@@ -103,9 +107,6 @@ def run(args):
         asking.print_table(["group", "images", "most typical", "labels"], rows, left=(2, 3))
     if len(groups) > _SHOWN:
         print(f"  and {len(groups) - _SHOWN:,} more")
-    asking.write_text(out, groups.to_csv())
-    with ProgressLine("Draw the page") as line:
-        asking.write_text(page, groups.to_html(_title(args), line))
     print(f"Table: {out}\nPage:  {page}")
     return 0
 

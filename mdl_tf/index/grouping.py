@@ -13,7 +13,7 @@ from mdl_tf.metrics.blocks import measure_distances, run_in_threads
 
 METHODS = ("kmeans", "hdbscan", "agglomerative")
 # Each needs time, the second memory as well, by the square of the vectors.
-LARGEST = {"hdbscan": 30_000, "agglomerative": 15_000}
+LARGEST = {"hdbscan": 10_000, "agglomerative": 15_000}
 _MANY = 2**24  # vectors times groups, from where k-means sees a part of the vectors at a time
 _ROWS = 256  # of a block of distances
 _ROUNDING = 2.0**-18  # of a squared distance in float32, as a part of the squared norms
@@ -53,7 +53,7 @@ def group_by_density(vectors, smallest):
         The group of each, -1 for none, integers `(n,)`.
 
     Raises:
-        TooMany: for more than 30,000.
+        TooMany: for more than 10,000.
     """
     _refuse_many("hdbscan", len(vectors))
     if len(vectors) < max(2, smallest):

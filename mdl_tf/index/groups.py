@@ -17,7 +17,7 @@ from mdl_tf.words import as_cell, clean
 _PART = 2048  # rows read at a time
 _FAR = 1e-2  # false accept rate whose threshold joins groups, if no threshold is given
 _SMALLEST = {"kmeans": 1, "hdbscan": 5, "agglomerative": 2}
-# Part of the distance of two images in the middle: what is nearer shows the same picture.
+# Part of the median distance of two images: what is nearer shows the same picture.
 _COPY = 0.1
 _COPIES = "near-duplicates"
 _SAMPLE = 20_000  # pairs behind that middle
@@ -78,6 +78,11 @@ class Groups:
         return f"Groups({len(self):,} groups, {len(self.outliers):,} outliers, {self.method})"
 
     @property
+    def are_copies(self):
+        """Whether these are near-duplicates, and the outliers what has none."""
+        return self.kind == _COPIES
+
+    @property
     def images(self):
         """How many images were looked at."""
         return sum(len(group.members) for group in self) + len(self.outliers)
@@ -104,6 +109,7 @@ class Groups:
         """As CSV: `image`, `group`, `distance`, `typical`, `label`, `path`.
 
         The first row of a group is its most typical image; outliers come last, without a group.
+        Of near-duplicates there are the groups alone.
 
         Returns:
             A string; no cell is read as a formula by a spreadsheet.
@@ -113,7 +119,8 @@ class Groups:
             writer.writerow(["image", "group", "distance", "typical", "label", "path"])
             for group in self:
                 writer.writerows(_cells(member, group.number) for member in group.members)
-            writer.writerows(_cells(member, "") for member in self.outliers)
+            if not self.are_copies:
+                writer.writerows(_cells(member, "") for member in self.outliers)
             return file.getvalue()
 
     def to_html(self, title="Groups", progress=None):
@@ -169,14 +176,13 @@ def find_near_duplicates(store, threshold=None, *, where=None, progress=None):
     if threshold is not None:
         threshold = check_number("threshold", threshold, least=0)
     rows, vectors = _read(store, where)
-    told = f"at most {{:.4f}} from another one of the group{'' if threshold is not None else _WHY}"
+    why = ""
     if threshold is None:
-        threshold = _COPY * _middle_distance(vectors)
+        middle = _middle_distance(vectors)
+        threshold, why = _COPY * middle, f", a tenth of the median distance {middle:.4f}"
     found = grouping.find_components(vectors, threshold, progress=progress)
-    return _collect(rows, vectors, found, 2, told.format(threshold), _COPIES)
-
-
-_WHY = f", which is {_COPY:g} of the distance of two images in the middle"
+    told = f"each at most {threshold:.4f} from another one of its group{why}"
+    return _collect(rows, vectors, found, 2, told, _COPIES)
 
 
 def _check_together(method, k, threshold, far, calibration, store):

@@ -8,7 +8,7 @@ from html import escape
 from mdl_tf.images import file as image_file
 from mdl_tf.words import clean, count
 
-_GROUPS, _ALONE = 100, 24  # groups and outliers that are shown
+_GROUPS, _COPIES, _ALONE = 100, 400, 24  # groups, of near-duplicates, and outliers that are shown
 _TYPICAL, _UNUSUAL = 11, 4  # pictures of a group, after the most typical one
 _NAMES = 20  # of a group without pictures
 _SIDE, _LARGE = 120, 248  # pixels
@@ -43,12 +43,17 @@ p { max-width: 46rem; margin: .4rem 0; }
   overflow: hidden; }
 .gone { display: grid; place-items: center; height: 7.5rem; background: #f3f5f7; }
 .names { columns: 18rem; font-size: .88rem; padding-left: 1.2rem; }
+.copies { display: flex; flex-wrap: wrap; gap: 1.5rem 2.5rem; margin-top: 2rem; }
+.copies h2 { border: 0; margin: 0; padding: 0; font-size: 1rem; }
+.copies .sheet { display: flex; flex-wrap: wrap; margin-top: .3rem; }
+.copies .sheet li { width: 7.5rem; }
 @media (max-width: 700px) {
   body { padding: 1.25rem 1rem 3rem; }
   h1 { font-size: 1.45rem; }
   .sheet { grid-template-columns: repeat(auto-fill, minmax(5.4rem, 1fr)); gap: .5rem; }
   .sheet img, .gone { height: 5.4rem; }
   .sheet .most img { height: 12.8rem; }
+  .copies .sheet li { width: 6.4rem; }
 }
 @media print { .sheet li { break-inside: avoid; } }
 """
@@ -65,9 +70,9 @@ def write_page(groups, title, progress=None):
     Returns:
         A string.
     """
-    shown = groups.groups[:_GROUPS]
-    chosen = {group.number: _choose(group) for group in shown}
-    alone = groups.outliers[:_ALONE]
+    shown = groups.groups[: _COPIES if groups.are_copies else _GROUPS]
+    chosen = {group.number: _choose(group, groups.are_copies) for group in shown}
+    alone = [] if groups.are_copies else groups.outliers[:_ALONE]
     pictures = _Pictures([*chosen.values(), [("", member) for member in alone]], progress)
     sections = [_write_group(group, chosen[group.number], pictures) for group in shown]
     if len(groups) > len(shown):
@@ -75,7 +80,7 @@ def write_page(groups, title, progress=None):
             f'<p class="quiet">{count(len(groups) - len(shown), "smaller group")} more: the table '
             "has all of them.</p>"
         )
-    if groups.outliers:
+    if alone:
         sections.append(_write_outliers(groups, alone, pictures))
     lead = "\n".join(f"<p>{_escape(text)}</p>" for text in describe(groups))
     return f"""<!DOCTYPE html>
@@ -93,7 +98,7 @@ def write_page(groups, title, progress=None):
 {lead}
 </div>
 </header>
-<main>
+<main{' class="copies"' if groups.are_copies else ""}>
 {chr(10).join(sections)}
 </main>
 </body>
@@ -116,7 +121,7 @@ def describe(groups):
         f"{count(grouped, 'image')} of {groups.images:,} in {count(len(groups), 'group')}{rest}.",
         f"How: {groups.method}.",
     ]
-    agreement = groups.agreement if groups.kind != "near-duplicates" else None
+    agreement = None if groups.are_copies else groups.agreement
     if agreement is not None:
         lines.append(
             f"Agreement with the labels: NMI {agreement[0]:.3f}, F1 {agreement[1]:.3f} "
@@ -137,12 +142,14 @@ def describe_labels(members):
     labels, size = members.labels, len(members.members)
     texts = [f"{clean(label, 40)} {amount / size:.0%}" for label, amount in labels[:_LABELS]]
     if len(labels) > _LABELS:
-        texts.append(f"{len(labels) - _LABELS:,} more labels")
+        texts.append(count(len(labels) - _LABELS, "other label"))
     return ", ".join(texts)
 
 
-def _choose(group):
+def _choose(group, are_copies):
     """The members that are shown, each with its class of the style sheet."""
+    if are_copies:
+        return [("", member) for member in group.members[: 1 + _TYPICAL]]
     typical = [("", member) for member in group.members if member.typical]
     unusual = [("unusual", member) for member in group.members if not member.typical]
     typical[0] = ("most", typical[0][1])

@@ -406,7 +406,7 @@ class Index:
             k: how many groups. Defaults to `None`: as many as there are.
             method: `"kmeans"` (k groups, any number of images); `"agglomerative"` (average linkage,
                 k groups or as many as are farther apart than `threshold`; at most 15,000 images
-                that hang together); `"hdbscan"` (as many as are dense, at most 30,000 images).
+                that hang together); `"hdbscan"` (as many as are dense, at most 10,000 images).
                 Defaults to `None`: k-means with `k`, else agglomerative with a threshold or a
                 calibrated index, else HDBSCAN.
             threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
@@ -442,7 +442,7 @@ class Index:
 
         Args:
             threshold: the largest distance of an image to another one of its group. Defaults to
-                `None`: a tenth of the distance of two images in the middle.
+                `None`: a tenth of the median distance of two images.
             where: as for `search`. Defaults to `None`: all images.
             progress: a function of (images done, images). Defaults to `None`.
 
