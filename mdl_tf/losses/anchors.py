@@ -75,7 +75,6 @@ class _Watch:
     def __init__(self, loss_name):
         self._loss_name = loss_name
         self._counted = self._without_positive = self._anchors = self._batches = 0
-        self._step = None
 
     @property
     def is_over(self):
@@ -100,24 +99,23 @@ class _Watch:
             self._batches = BATCHES
             warn_of_few(self._counted / self._anchors, self._without_positive > 0, self._loss_name)
 
-    def look_in_graph(self, labels):
+    def look_in_graph(self, labels, steps_done):
         """The same as a part of a graph, which runs at its first steps.
 
         Args:
             labels: integers `(B,)`, symbolic.
+            steps_done: the variable in which an optimizer counts its steps. A variable of our own
+                would be made inside the graph of the step, which is then traced twice.
         """
-        if self._step is None:
-            with tf.init_scope(), tf.device("CPU:0"):
-                self._step = tf.Variable(0, trainable=False, name="batches_looked_at")
+        with tf.init_scope():
+            end = int(steps_done) + BATCHES
 
         def look():
-            step = self._step.assign_add(1)
-            with tf.control_dependencies([step]):
-                tf.numpy_function(self.look, [labels], [])
-                return tf.identity(step)
+            tf.numpy_function(self.look, [labels], [])
+            return True
 
         # Afterwards a step costs no more than this comparison.
-        tf.cond(self._step < BATCHES, look, lambda: tf.identity(self._step))
+        tf.cond(tf.convert_to_tensor(steps_done) < end, look, lambda: True)
 
     def look_on_replica(self, labels, steps):
         """The same for one of several replicas, which cannot make a variable of its own.
@@ -151,6 +149,7 @@ def watch_batches(loss, labels):
         labels: integers `(B,)`, of all replicas.
     """
     model = find_training_model()
+<<<<<<< HEAD
     if model is None or model.jit_compile:
         return
     replicas = refs.find_replicas()
@@ -162,6 +161,16 @@ def watch_batches(loss, labels):
         watch.look_on_replica(labels, model.optimizer.iterations)
     elif not tf.executing_eagerly():
         watch.look_in_graph(labels)
+=======
+    is_trained = model is not None and model.optimizer is not None
+    if not is_trained or model.jit_compile or tf.distribute.has_strategy():
+        return
+    watches = _WATCHES.setdefault(model, weakref.WeakKeyDictionary())
+    watch = watches.setdefault(loss, _Watch(type(loss).__name__))
+    if not tf.executing_eagerly():
+        if not watch.is_over:
+            watch.look_in_graph(labels, model.optimizer.iterations)
+>>>>>>> main
     elif not watch.is_over:
         watch.look(np.asarray(labels))
 
