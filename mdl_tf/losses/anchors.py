@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from mdl_tf.losses import references as refs
 from mdl_tf.losses.calling import find_training_model
 from mdl_tf.losses.checks import check_labels
 from mdl_tf.losses.pairs import anchors_that_count
@@ -58,7 +59,11 @@ class AnchorsThatCount(keras.metrics.Mean):
             y_pred: not looked at.
             sample_weight: weights of the images, `(B,)` or `(B, 1)`. Defaults to `None`, all alike.
         """
-        counts = anchors_that_count(check_labels(y_true))
+        labels = check_labels(y_true)
+        references = refs.gather(labels)
+        counts = anchors_that_count(labels if references is None else references.labels)
+        if references is not None:
+            counts = references.take_own(counts)
         if sample_weight is not None:
             sample_weight = ops.reshape(sample_weight, (-1,))
         return super().update_state(ops.cast(counts, self.dtype), sample_weight)
@@ -112,6 +117,22 @@ class _Watch:
         # Afterwards a step costs no more than this comparison.
         tf.cond(tf.convert_to_tensor(steps_done) < end, look, lambda: True)
 
+    def look_on_replica(self, labels, steps):
+        """The same for one of several replicas, which cannot make a variable of its own.
+
+        Args:
+            labels: integers `(B,)` of all replicas, symbolic.
+            steps: the variable that counts the steps of the training.
+        """
+        with tf.init_scope():
+            first = int(steps.numpy())
+
+        def look():
+            tf.numpy_function(self.look, [labels], [])
+            return True
+
+        tf.cond(tf.convert_to_tensor(steps) < first + BATCHES, look, lambda: True)
+
 
 # For each model its losses, each with what was seen: a model is compiled anew with another loss.
 _WATCHES = weakref.WeakKeyDictionary()
@@ -120,14 +141,27 @@ _WATCHES = weakref.WeakKeyDictionary()
 def watch_batches(loss, labels):
     """Look at the first batches that a loss is trained on by `fit`, for a warning if few count.
 
-    Nothing is done outside of a training step, after the first batches, with several replicas, and
-    where XLA compiles the step, which drops side effects.
+    Nothing is done outside of a training step, after the first batches, on other replicas than the
+    first, and where XLA compiles the step, which drops side effects.
 
     Args:
         loss: the loss that `compile` was given.
-        labels: integers `(B,)`.
+        labels: integers `(B,)`, of all replicas.
     """
     model = find_training_model()
+<<<<<<< HEAD
+    if model is None or model.jit_compile:
+        return
+    replicas = refs.find_replicas()
+    if replicas is not None and tf.get_static_value(replicas.replica_id_in_sync_group) != 0:
+        return
+    watches = _WATCHES.setdefault(model, weakref.WeakKeyDictionary())
+    watch = watches.setdefault(loss, _Watch(type(loss).__name__))
+    if replicas is not None and not tf.executing_eagerly():
+        watch.look_on_replica(labels, model.optimizer.iterations)
+    elif not tf.executing_eagerly():
+        watch.look_in_graph(labels)
+=======
     is_trained = model is not None and model.optimizer is not None
     if not is_trained or model.jit_compile or tf.distribute.has_strategy():
         return
@@ -136,6 +170,7 @@ def watch_batches(loss, labels):
     if not tf.executing_eagerly():
         if not watch.is_over:
             watch.look_in_graph(labels, model.optimizer.iterations)
+>>>>>>> main
     elif not watch.is_over:
         watch.look(np.asarray(labels))
 
