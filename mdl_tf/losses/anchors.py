@@ -108,7 +108,7 @@ class _Watch:
                 would be made inside the graph of the step, which is then traced twice.
         """
         with tf.init_scope():
-            end = int(steps_done) + BATCHES
+            end = int(steps_done.numpy()) + BATCHES
 
         def look():
             tf.numpy_function(self.look, [labels], [])
@@ -116,22 +116,6 @@ class _Watch:
 
         # Afterwards a step costs no more than this comparison.
         tf.cond(tf.convert_to_tensor(steps_done) < end, look, lambda: True)
-
-    def look_on_replica(self, labels, steps):
-        """The same for one of several replicas, which cannot make a variable of its own.
-
-        Args:
-            labels: integers `(B,)` of all replicas, symbolic.
-            steps: the variable that counts the steps of the training.
-        """
-        with tf.init_scope():
-            first = int(steps.numpy())
-
-        def look():
-            tf.numpy_function(self.look, [labels], [])
-            return True
-
-        tf.cond(tf.convert_to_tensor(steps) < first + BATCHES, look, lambda: True)
 
 
 # For each model its losses, each with what was seen: a model is compiled anew with another loss.
@@ -149,28 +133,17 @@ def watch_batches(loss, labels):
         labels: integers `(B,)`, of all replicas.
     """
     model = find_training_model()
-<<<<<<< HEAD
-    if model is None or model.jit_compile:
+    is_trained = model is not None and model.optimizer is not None
+    if not is_trained or model.jit_compile:
         return
     replicas = refs.find_replicas()
     if replicas is not None and tf.get_static_value(replicas.replica_id_in_sync_group) != 0:
         return
     watches = _WATCHES.setdefault(model, weakref.WeakKeyDictionary())
     watch = watches.setdefault(loss, _Watch(type(loss).__name__))
-    if replicas is not None and not tf.executing_eagerly():
-        watch.look_on_replica(labels, model.optimizer.iterations)
-    elif not tf.executing_eagerly():
-        watch.look_in_graph(labels)
-=======
-    is_trained = model is not None and model.optimizer is not None
-    if not is_trained or model.jit_compile or tf.distribute.has_strategy():
-        return
-    watches = _WATCHES.setdefault(model, weakref.WeakKeyDictionary())
-    watch = watches.setdefault(loss, _Watch(type(loss).__name__))
     if not tf.executing_eagerly():
         if not watch.is_over:
             watch.look_in_graph(labels, model.optimizer.iterations)
->>>>>>> main
     elif not watch.is_over:
         watch.look(np.asarray(labels))
 
