@@ -312,7 +312,7 @@ class Index:
                 removed then.
         """
         names = [names] if isinstance(names, str) else list(names)
-        places = set()
+        removed = {}
         for name in names:
             rows = self._store.named(str(name))
             if len(rows) != 1:
@@ -321,10 +321,10 @@ class Index:
                     "`names` must be of one image of the index each. Received: "
                     f"{str(name)!r}, which is {'of ' + many if rows else 'not there'}"
                 )
-            places.add(rows[0].place)
-        self._store.remove(sorted(places))
+            removed[rows[0].place] = rows[0]
+        self._store.remove(list(removed.values()))
         self._searcher.catch_up()
-        return len(places)
+        return len(removed)
 
     def search(self, queries, k=10, *, where=None, threshold=None):
         """The nearest images of each query, nearest first; exact unless `set_kind` said otherwise.

@@ -343,11 +343,11 @@ class Postgres:
         with self._transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(text, [(row.label, jsonb(row.columns), row.place) for row in rows])
 
-    def remove(self, places):
-        """Remove the rows of some places."""
+    def remove(self, rows):
+        """Remove rows."""
         text = f"DELETE FROM {self._rows()} WHERE place = ANY(%s)"
         with self._transaction() as connection:
-            connection.execute(text, [[int(place) for place in places]])
+            connection.execute(text, [[row.place for row in rows]])
 
     def copy_to(self, folder):
         """Write the rows into the folder of an index."""
