@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 
-from mdl_tf.cli.common import flag, quiet
+from mdl_tf.cli.common import flag
 from mdl_tf.cli.recipes import announcement
 from mdl_tf.cli.settings import (
     add_settings,
@@ -15,6 +15,7 @@ from mdl_tf.cli.settings import (
     refuse_missing,
 )
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):

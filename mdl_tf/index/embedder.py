@@ -16,6 +16,7 @@ from mdl_tf.config import ConfigError
 from mdl_tf.files import data_folder, replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.images import plain
+from mdl_tf.progress import quiet
 
 _BATCH = 64
 MODEL, SETTINGS, CALIBRATION = "model.keras", "model.json", "calibration.json"
@@ -63,7 +64,8 @@ class Embedder:
     @functools.cached_property
     def model(self):
         """The `keras.Model`."""
-        from mdl_tf.embedding import load_model, outputs
+        with quiet() if "tensorflow" not in sys.modules else contextlib.nullcontext():
+            from mdl_tf.embedding import load_model, outputs
 
         with self._lock:
             model = load_model(self.path, compile=False)
@@ -134,17 +136,18 @@ class Embedder:
         Raises:
             ValueError: if the model takes features.
         """
+        self.check_images()
+        model = self.model
         from mdl_tf import batches
         from mdl_tf.embedding import embed, units
 
-        self.check_images()
         count = len(image_set)
-        stream = batches.ordered(image_set, _BATCH, self.model.input_shape[1:3], self.augment)
+        stream = batches.ordered(image_set, _BATCH, model.input_shape[1:3], self.augment)
         if self.input_range is not None:
             stream = stream.map(lambda x, y: (units.scale_pixels(x, self.input_range), y))
         told = progress and (lambda done, _: progress(done, count))
         with self._lock:
-            return embed(self.model, stream, output=self.output, progress=told)[0]
+            return embed(model, stream, output=self.output, progress=told)[0]
 
     def embed_queries(self, image_set):
         """Embeddings of some images that an answer waits for, by the quickest way there is.
@@ -202,11 +205,12 @@ class Embedder:
         """Embeddings of uint8 `(n, H, W, 3)`."""
         if self.runtime is not None:
             return self.runtime.embed(pixels)
+        model = self.model
         from mdl_tf.embedding import embed, units
 
         pixels = units.scale_pixels(pixels.astype(np.float32), self.input_range or "0..255")
         with self._lock:
-            return embed(self.model, pixels, output=self.output)[0]
+            return embed(model, pixels, output=self.output)[0]
 
     def check_images(self):
         """Refuse a model that takes features.
@@ -232,6 +236,7 @@ class Embedder:
         Raises:
             ValueError: if the model takes images, or other features.
         """
+        model = self.model
         from mdl_tf.embedding import embed
 
         features = np.asarray(features, np.float32)
@@ -242,7 +247,7 @@ class Embedder:
                 f"The index has a model that takes {wanted}. Received: shape {features.shape}"
             )
         with self._lock:
-            return embed(self.model, features, output=self.output)[0]
+            return embed(model, features, output=self.output)[0]
 
     def keep(self, folder):
         """Write the model and what belongs to it into the folder of an index.
