@@ -107,6 +107,7 @@ class Embedder:
             if self.runtime is None and is_installed("onnxruntime", "onnx", "tf2onnx"):
                 if report:
                     report(f"Prepare {self.path.name} for quick answers, once")
+                self.model  # noqa: B018  # loads TensorFlow without its remarks
                 from mdl_tf.export.quick import keep_quick_copy
 
                 if keep_quick_copy(self, self._places()):

@@ -30,7 +30,9 @@ def small_network():
 def run(tmp_path_factory):
     """A run on digits that nobody has trained."""
     folder = tmp_path_factory.mktemp("runs")
-    config = TrainConfig(dataset="digits", image_size=24, validation=0.4, augment="modern")
+    config = TrainConfig(
+        dataset="digits", backbone="conv4", image_size=24, validation=0.4, augment="modern"
+    )
     run = Run.create(config, folder, "small")
     backbone, preprocess = build("conv4", (24, 24, 3))
     embedding_model(backbone, preprocess, embedding_dim=16).save(run.model)
@@ -110,7 +112,7 @@ def open_by_its_runtime(to, path):
         function = loaded.signatures["serving_default"]
 
         def embed(batch):
-            return next(iter(function(tf.constant(batch)).values())).numpy()
+            return function(image=tf.constant(batch))["embedding"].numpy()
 
         embed.loaded = loaded
         return embed
