@@ -7,6 +7,8 @@ import warnings
 
 from mdl_tf import __version__
 from mdl_tf.cli import (
+    classify,
+    cluster,
     compare,
     convert,
     datasets,
@@ -16,6 +18,7 @@ from mdl_tf.cli import (
     index,
     recipes,
     search,
+    serve,
     train,
 )
 from mdl_tf.cli.common import Parser, printing_safely, refused_by_disk
@@ -30,6 +33,9 @@ _COMMANDS = {
     "embed": search.run_embed,
     "search": search.run_search,
     "index": index.run,
+    "classify": classify.run,
+    "cluster": cluster.run,
+    "serve": serve.run,
     "export": export.run,
     "datasets": datasets.run,
     "recipes": recipes.run,
@@ -45,7 +51,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in (
-        *(train, evaluate, compare, doctor, search, index, export),
+        *(train, evaluate, compare, doctor, search, index, classify, cluster, serve, export),
         *(datasets, recipes, convert),
     ):
         command.add_to(commands)
