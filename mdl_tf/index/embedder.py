@@ -13,14 +13,15 @@ import numpy as np
 
 from mdl_tf.checks import check_choice
 from mdl_tf.config import ConfigError
-from mdl_tf.files import data_folder, replacing
+from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.images import plain
+from mdl_tf.index import model_file
+from mdl_tf.index.model_file import MODEL
 from mdl_tf.progress import quiet
 
 _BATCH = 64
-MODEL, SETTINGS, CALIBRATION = "model.keras", "model.json", "calibration.json"
-ONNX = "model.onnx"
+SETTINGS, CALIBRATION = "model.json", "calibration.json"
 RANGES = ("0..255", "0..1", "-1..1")
 
 
@@ -75,21 +76,7 @@ class Embedder:
     @functools.cached_property
     def runtime(self):
         """The copy of the model for ONNX Runtime, an `OnnxModel`; `None` if there is none."""
-        from mdl_tf.export.runtime import OnnxModel, is_installed
-
-        if is_installed("onnxruntime"):
-            for path in self._places():
-                # One that is damaged is made again.
-                with contextlib.suppress(ValueError):
-                    runtime = OnnxModel(path) if path.is_file() else None
-                    if runtime and runtime.facts.get("digest") == self.digest:
-                        return runtime
-        return None
-
-    def _places(self):
-        """Where a copy may be: beside the model of a run or an index, else where caches are."""
-        cached = data_folder() / "onnx" / f"{self.digest}.onnx"
-        return [self.path.with_name(ONNX), cached] if self.path.name == MODEL else [cached]
+        return model_file.open_copy(self.path, self.digest)
 
     def prepare(self, report=None):
         """Make the copy for ONNX Runtime, once, if it is missing; it is kept beside the model.
@@ -110,14 +97,21 @@ class Embedder:
                 self.model  # noqa: B018  # loads TensorFlow without its remarks
                 from mdl_tf.export.quick import keep_quick_copy
 
-                if keep_quick_copy(self, self._places()):
+                if keep_quick_copy(self, model_file.copy_places(self.path, self.digest)):
                     del self.runtime
             return self.runtime is not None
 
     @property
     def input_shape(self):
         """What the model takes, `(None, H, W, 3)` or `(None, F)`."""
-        return (self.runtime or self.model).input_shape
+        if self.runtime is not None:
+            return self.runtime.input_shape
+        # To be asked by everybody, also before it is settled that Keras is needed.
+        return self._stored_shape or self.model.input_shape
+
+    @functools.cached_property
+    def _stored_shape(self):
+        return model_file.read_input_shape(self.path)
 
     @property
     def takes_images(self):

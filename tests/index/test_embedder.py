@@ -20,7 +20,8 @@ from mdl_tf.config import TrainConfig
 from mdl_tf.datasets.usable import check_files
 from mdl_tf.embedding import embedding_model
 from mdl_tf.index import Index
-from mdl_tf.index.embedder import ONNX, Embedder, open_embedder
+from mdl_tf.index.embedder import Embedder, open_embedder
+from mdl_tf.index.model_file import ONNX, read_input_shape
 from mdl_tf.runs import Run
 
 
@@ -116,6 +117,16 @@ def test_a_model_of_features_takes_no_pictures(tmp_path):
     embedder = open_embedder(tmp_path / "features.keras")
     with pytest.raises(ValueError, match="takes features, 5 numbers"):
         embedder.embed_pictures([np.zeros((4, 4, 3), np.uint8)])
+
+
+def test_what_a_model_takes_is_read_from_its_file(tmp_path, run):
+    assert read_input_shape(run / "model.keras") == (None, 32, 32, 3)
+    assert read_input_shape(two_outputs(tmp_path / "two.keras")) == (None, 16, 16, 3)
+    (tmp_path / "text.keras").write_text("text")
+    assert read_input_shape(tmp_path / "text.keras") is None
+    inputs = [keras.Input((5,)), keras.Input((5,))]
+    keras.Model(inputs, keras.layers.Add()(inputs)).save(tmp_path / "pair.keras")
+    assert read_input_shape(tmp_path / "pair.keras") is None
 
 
 # --------------------------------------------------------------------------- ONNX Runtime
