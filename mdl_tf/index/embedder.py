@@ -92,14 +92,22 @@ class Embedder:
 
         with self._lock:
             if self.runtime is None and is_installed("onnxruntime", "onnx", "tf2onnx"):
-                if report:
-                    report(f"Prepare {self.path.name} for quick answers, once")
-                self.model  # noqa: B018  # loads TensorFlow without its remarks
-                from mdl_tf.export.quick import keep_quick_copy
-
-                if keep_quick_copy(self, model_file.copy_places(self.path, self.digest)):
-                    del self.runtime
+                note = model_file.failure_note(self.digest)
+                if not note.is_file():
+                    self._make_copy(note, report or (lambda _: None))
             return self.runtime is not None
+
+    def _make_copy(self, note, report):
+        report(f"Prepare {self.path.name} for quick answers, once")
+        self.model  # noqa: B018  # loads TensorFlow without its remarks
+        from mdl_tf.export.quick import make_copy
+
+        places = model_file.copy_places(self.path, self.digest)
+        reason = make_copy(self, places, note)
+        if reason:
+            report(f"ONNX Runtime cannot take it, Keras answers: {reason}")
+        else:
+            del self.runtime
 
     @property
     def input_shape(self):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import zipfile
+from importlib import metadata
 
 from mdl_tf.files import data_folder
 
@@ -47,6 +48,19 @@ def copy_places(path, digest):
     """
     cached = data_folder() / "onnx" / f"{digest}.onnx"
     return [path.with_name(ONNX), cached] if path.name == MODEL else [cached]
+
+
+def failure_note(digest):
+    """Where it is noted that a model cannot be converted, by the packages of now.
+
+    Args:
+        digest: of the embedder.
+
+    Returns:
+        A path.
+    """
+    packages = "-".join(metadata.version(name) for name in ("tf2onnx", "onnxruntime"))
+    return data_folder() / "onnx" / f"{digest}-{packages}.failed"
 
 
 def open_copy(path, digest):

@@ -177,8 +177,13 @@ def test_every_format_gives_the_vectors_of_keras(to, tmp_path, photos):
         export(model, to, path, images=photos)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("to", SUFFIXES)
+@pytest.mark.parametrize(
+    "to",
+    [
+        pytest.param("onnx", marks=pytest.mark.slow),
+        *(pytest.param(to, marks=pytest.mark.longest) for to in SUFFIXES if to != "onnx"),
+    ],
+)
 def test_any_size_is_resized_as_for_training(to, tmp_path, run):
     path = tmp_path / f"network{SUFFIXES[to]}"
     exported = export(run, to, path, any_size=True)
@@ -199,7 +204,8 @@ def test_any_size_is_resized_as_for_training(to, tmp_path, run):
         )
         seen = np.stack([plain.see(one, (24, 24), "modern") for one in pixels])
         expected, _ = embed(model, seen.astype(np.float32))
-        np.testing.assert_allclose(function(pixels), expected, atol=1e-4)
+        # A pixel in some ten thousand is rounded to the number beside it.
+        np.testing.assert_allclose(function(pixels), expected, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -219,12 +225,19 @@ def test_features_are_exported_too(tmp_path):
 def test_int8_says_what_it_costs(tmp_path, run, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["export", str(run), "--to", "litert"]) == 0
+    exported = []
+
+    def watch(*args, **options):
+        exported.append(export(*args, **options))
+        return exported[0]
+
+    monkeypatch.setattr("mdl_tf.export.export", watch)
     assert cli.main(["export", str(run), "--to", "litert", "--int8", "-o", "int8.tflite"]) == 0
     shown = capsys.readouterr().out
     assert "Recall@1 of" in shown and " before, " in shown and " after" in shown
     sizes = [(tmp_path / name).stat().st_size for name in ("int8.tflite", "small.tflite")]
     assert sizes[0] < 0.4 * sizes[1]
-    exported = export(run, "litert", "again.tflite", int8=True)
+    [exported] = exported
     assert exported.recall_images > 100
     assert abs(exported.recall - exported.recall_before) < 0.05
     assert 1e-5 < exported.difference < 0.1

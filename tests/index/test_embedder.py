@@ -177,6 +177,35 @@ def test_a_copy_of_another_model_or_a_damaged_one_is_not_used(tmp_path, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", ["cannot be written", "differs"])
+def test_a_model_that_cannot_be_copied_is_tried_once(tmp_path, monkeypatch, fault):
+    from mdl_tf.export import onnx, quick
+
+    monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
+    run = Run.create(TrainConfig(dataset="digits"), tmp_path, "colours")
+    average_colour().save(run.model)
+    calls = []
+
+    def fail(*_):
+        calls.append(1)
+        raise KeyError("no such operation")
+
+    if fault == "differs":
+        monkeypatch.setattr(quick, "_compare", lambda *_: calls.append(1) or 0.5)
+    else:
+        monkeypatch.setattr(onnx, "write", fail)
+    told = []
+    for _ in range(2):
+        embedder = Embedder(run.model)
+        assert not embedder.prepare(told.append)
+        vectors = embedder.embed_pictures([np.full((16, 16, 3), 51, np.uint8)])
+        np.testing.assert_allclose(vectors, 0.2, atol=1e-6)
+    assert len(calls) == 1 and len(told) == 2
+    assert told[1].startswith("ONNX Runtime cannot take it, Keras answers: ")
+    assert not (run.folder / ONNX).exists()
+
+
+@pytest.mark.slow
 def test_units_and_output_are_inside_of_the_copy(tmp_path, photos, monkeypatch):
     monkeypatch.setenv("MDL_TF_HOME", str(tmp_path / "home"))
     path = two_outputs(tmp_path / "two.keras")
