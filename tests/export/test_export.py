@@ -143,9 +143,9 @@ def open_by_its_runtime(to, path):
 
 def read_facts(to, path):
     if to == "savedmodel":
-        return json.loads((path / "assets.extra" / "mdl_tf.json").read_text())
+        return json.loads((path / "assets.extra" / "embedder.json").read_text())
     if to == "litert":
-        return json.loads(zipfile.ZipFile(path).read("mdl_tf.json"))
+        return json.loads(zipfile.ZipFile(path).read("embedder.json"))
     if to == "onnx":
         import onnx
 
