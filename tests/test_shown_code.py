@@ -173,7 +173,7 @@ def test_there_is_something_to_follow_and_to_shorten():
     }
     assert followed == {
         *("train", "evaluate", "embed", "search", "compare", "doctor", "datasets", "recipes"),
-        *("convert-weights", "index"),
+        *("convert-weights", "export", "index"),
     }
 
 
