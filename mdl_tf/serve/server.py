@@ -177,6 +177,8 @@ def make_server(app, limits, started):
         http=Impatient,
         ws="none",
         lifespan="off",
+        # Its own would close what others log to.
+        log_config=None,
         log_level="critical",
         access_log=False,
         server_header=False,
