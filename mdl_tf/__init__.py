@@ -10,6 +10,7 @@ The map of the library; a wing's public names are in its `__init__.py`, its guid
                             training classes if the backbone has learned -> unit length: (B, D)
               losses        distances (B, B), pairs -> (B,) per anchor; its mean is the loss
               optimizers    a learning-rate factor for some layers
+              distribute    the same on several devices and machines
 
     evaluate  batches       every image once, in order
               embedding     embed(model, images) -> embeddings (N, D), labels (N,)
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "compare",
         "config",
         "datasets",
+        "distribute",
         "doctor",
         "embedding",
         "export",

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mdl_tf.checks import check_integer
+from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.files import temporary_folder
-from mdl_tf.index import sources, thresholds
+from mdl_tf.index import groups, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
+from mdl_tf.index.approximate import import_faiss
 from mdl_tf.index.changes import embed_contents, put
 from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.kinds import KINDS
 from mdl_tf.index.searching import Searcher, as_hit
 from mdl_tf.index.store import Store, as_vectors, is_index
 
@@ -42,13 +44,14 @@ class Index:
         )
 
     @classmethod
-    def build(cls, model, source, *, output=None, input_range=None, **options):
+    def build(cls, model, source, kind="exact", *, output=None, input_range=None, **options):
         """An index of images or features, in a temporary folder until it is saved.
 
         Args:
             model: what makes the vectors: a run folder, a `.keras` file or a `keras.Model`, of
                 images or of features; `None` for vectors as they are.
             source: as for `add`.
+            kind: as for `set_kind`; what it reaches is printed. Defaults to `"exact"`.
             output: of a `.keras` file of a network with several outputs, the name of the one that
                 is the embedding. Defaults to `None`.
             input_range: of a `.keras` file of your own, the pixels that it takes: `"0..255"`,
@@ -59,25 +62,29 @@ class Index:
             An `Index`.
 
         Raises:
-            ValueError: as `add`.
+            ValueError: as `add` and `set_kind`.
         """
+        _check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
             chosen = {"output": output, "input_range": input_range}
             index = cls._create(Path(folder), model, temporary=folder, **chosen)
             index.add(source, **options)
+            if kind != "exact":
+                print(index.set_kind(kind))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return index
 
     @classmethod
-    def create(cls, path, model, *, output=None, input_range=None):
+    def create(cls, path, model, kind="exact", *, output=None, input_range=None):
         """An empty index in a new folder: what is added is kept at once.
 
         Args:
             path: of the folder; it must not exist.
             model: as for `build`.
+            kind: as for `set_kind`, from the first that are added on. Defaults to `"exact"`.
             output: as for `build`. Defaults to `None`.
             input_range: as for `build`. Defaults to `None`.
 
@@ -87,10 +94,13 @@ class Index:
         Raises:
             ValueError: if the folder exists or cannot be made, or there is no such model.
         """
+        _check_kind(kind)
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
-                cls._create(folder, model, output=output, input_range=input_range).close()
+                index = cls._create(folder, model, output=output, input_range=input_range)
+                index.set_kind(kind)
+                index.close()
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
@@ -133,6 +143,33 @@ class Index:
                 f"Received: {path}, with another model.keras"
             )
         return cls(store, embedder)
+
+    @property
+    def kind(self):
+        """How the index is searched, a `Kind`: `name`, `settings`, and the `recall` measured."""
+        return self._store.kind
+
+    def set_kind(self, kind, progress=None):
+        """Choose how the index is searched; that of before goes, the vectors stay.
+
+        Approximate kinds compare a query with a part of the vectors, and decide among the
+        candidates by their exact distances. They are made of the vectors there are, go on with
+        those that come, and are made anew when the index is four times as large.
+
+        Args:
+            kind: `"exact"`; or with FAISS (`pip install 'mdl_tf[faiss]'`) `"ivf"`, clusters of
+                which the nearest are searched; `"hnsw"`, a graph; `"pq"`, clusters of short
+                codes, where memory is short; `"flat"`, all of them in float32.
+            progress: a function of (vectors done, vectors). Defaults to `None`.
+
+        Returns:
+            A `Kind`, with recall@10 against exact search, measured on vectors of the index.
+
+        Raises:
+            ValueError: for another kind, or without its package.
+        """
+        _check_kind(kind)
+        return self._searcher.set_kind(kind, progress)
 
     def close(self):
         """Let go of the files."""
@@ -215,7 +252,7 @@ class Index:
                 then, but what had been embedded of a folder when a call ended by a kill stays.
         """
         contents = sources.read_source(source, names, labels, on_corrupt, progress)
-        return put(self._store, self._embedder, contents, columns, progress)
+        return self._change(contents, columns, progress)
 
     def sync(self, folder, *, columns=None, on_corrupt="error", progress=None):
         """Make the index have of a folder what is in it now: add, embed anew, remove.
@@ -233,7 +270,12 @@ class Index:
             ValueError: as `add`.
         """
         contents = sources.read_folder(folder, on_corrupt, progress)
-        return put(self._store, self._embedder, contents, columns, progress, drop_others=True)
+        return self._change(contents, columns, progress, drop_others=True)
+
+    def _change(self, contents, columns, progress, **options):
+        changes = put(self._store, self._embedder, contents, columns, progress, **options)
+        self._searcher.catch_up(progress)
+        return changes
 
     def remove(self, names):
         """Remove images.
@@ -251,6 +293,7 @@ class Index:
         rows = self._named(names)
         places = {row.place for row in rows}
         self._store.remove(sorted(places))
+        self._searcher.catch_up()
         return len(places)
 
     def vectors(self, names):
@@ -291,7 +334,7 @@ class Index:
         return rows_of_all
 
     def search(self, queries, k=10, *, where=None, threshold=None):
-        """The nearest images of each query, nearest first; exact.
+        """The nearest images of each query, nearest first; exact unless `set_kind` said otherwise.
 
         Args:
             queries: image files or one, as paths; pixels, `(n, H, W, 3)` uint8; or vectors
@@ -430,6 +473,72 @@ class Index:
                 answers.append(vote([as_hit(*pair) for pair in others]))
         return labels, answers
 
+    def cluster(
+        self,
+        k=None,
+        *,
+        method=None,
+        threshold=None,
+        far=None,
+        smallest=None,
+        where=None,
+        seed=0,
+        progress=None,
+    ):
+        """Groups of images that are alike, without labels.
+
+        Args:
+            k: how many groups. Defaults to `None`: as many as there are.
+            method: `"kmeans"` (k groups, any number of images); `"agglomerative"` (average linkage,
+                k groups or as many as are farther apart than `threshold`; at most 15,000 images
+                that hang together); `"hdbscan"` (as many as are dense, at most 10,000 images).
+                Defaults to `None`: k-means with `k`, else agglomerative with a threshold or a
+                calibrated index, else HDBSCAN.
+            threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
+            far: in place of `threshold`, of a calibrated index: the false accept rate of the
+                distance. Defaults to `None`: 0.01.
+            smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
+                `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
+            where: as for `search`. Defaults to `None`: all images.
+            seed: of k-means. Defaults to `0`.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups`, the largest first.
+
+        Raises:
+            ValueError: if an argument is not as above or does not go with the others, or for more
+                images than the method takes.
+        """
+        return groups.cluster(
+            self._store,
+            k,
+            method=method,
+            threshold=threshold,
+            far=far,
+            smallest=smallest,
+            where=where,
+            seed=seed,
+            progress=progress,
+        )
+
+    def near_duplicates(self, threshold=None, *, where=None, progress=None):
+        """Groups of images that show nearly the same; nothing is removed.
+
+        Args:
+            threshold: the largest distance of an image to another one of its group. Defaults to
+                `None`: a tenth of the median distance of two images.
+            where: as for `search`. Defaults to `None`: all images.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups` of two or more; the images that have no near-duplicate are its `outliers`.
+
+        Raises:
+            ValueError: if an argument is not as above.
+        """
+        return groups.find_near_duplicates(self._store, threshold, where=where, progress=progress)
+
     def embed(self, queries):
         """The vectors of queries.
 
@@ -496,6 +605,13 @@ class Index:
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
+
+
+def _check_kind(kind):
+    check_choice("kind", kind, KINDS)
+    if kind != "exact":
+        # Before long work.
+        import_faiss()
 
 
 def _new(path):
