@@ -4,8 +4,8 @@ import json
 import sys
 
 from mdl_tf.cli import asking
-from mdl_tf.cli.common import quiet
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 _PART = 2048  # queries at a time
 _SHOWN = 200  # lines

@@ -4,8 +4,8 @@ import os
 import sys
 
 from mdl_tf.cli import asking
-from mdl_tf.cli.common import quiet
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 _METHODS = ("kmeans", "agglomerative", "hdbscan")
 _SHOWN = 12  # groups

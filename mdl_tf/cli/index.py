@@ -4,8 +4,9 @@ import os
 
 from mdl_tf.checks import check_number
 from mdl_tf.cli import index_classes
-from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model, quiet
+from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):

@@ -1,7 +1,8 @@
 """`mdl-tf index confusion` and `calibrate`: an index and classes whose labels are known."""
 
 from mdl_tf.cli import asking
-from mdl_tf.cli.common import add_on_corrupt, quiet
+from mdl_tf.cli.common import add_on_corrupt
+from mdl_tf.progress import quiet
 
 ACTIONS = ("calibrate", "confusion")
 _SHOWN = 15  # lines of each table

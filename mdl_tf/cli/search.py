@@ -4,10 +4,11 @@ import json
 import os
 import sys
 
-from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model
 from mdl_tf.cli.index import add_to_search, is_index, refuse_filters, search_index
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
+from mdl_tf.progress import quiet
 from mdl_tf.words import clean, shorten
 
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from mdl_tf.cli.common import quiet
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 from mdl_tf.words import shorten
 
 # Flag, field of `Limits`, factor, type, help.

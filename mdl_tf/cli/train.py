@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 
-from mdl_tf.cli.common import flag, quiet
+from mdl_tf.cli.common import flag
 from mdl_tf.cli.recipes import announcement
 from mdl_tf.cli.settings import (
     add_settings,
@@ -18,6 +18,7 @@ from mdl_tf.cli.settings import (
     refuse_missing,
 )
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):
