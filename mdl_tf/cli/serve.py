@@ -4,7 +4,6 @@ import os
 import sys
 
 from mdl_tf.config import ConfigError
-from mdl_tf.progress import quiet
 from mdl_tf.words import shorten
 
 # Flag, field of `Limits`, factor, type, help.
@@ -76,7 +75,6 @@ def run(args):
         port=port,
         allow_hosts=args.allow_host,
         limits=limits,
-        loading=quiet,
         **options,
     )
     if is_busy:

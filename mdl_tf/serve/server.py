@@ -10,6 +10,7 @@ import warnings
 
 from mdl_tf.checks import check_integer
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 from mdl_tf.serve.guard import is_local
 from mdl_tf.serve.limits import Limits
 from mdl_tf.serve.running import announced
@@ -28,7 +29,6 @@ def serve(
     threshold=None,
     limits=None,
     started=None,
-    loading=contextlib.nullcontext,
 ):
     """Serve an index as a page and as JSON until it is interrupted.
 
@@ -44,8 +44,6 @@ def serve(
         limits: a `Limits`. Defaults to `None`: those of `Limits()`.
         started: a function of the address, called when the first request can come. Defaults to
             `None`: the address is printed.
-        loading: a function to a context in which the model is loaded, such as one that holds back
-            what TensorFlow logs. Defaults to `contextlib.nullcontext`.
 
     Returns:
         Whether a search is still going on, which nobody waits for.
@@ -70,12 +68,12 @@ def serve(
                 "images: there are no passwords, and nothing is encrypted.",
                 stacklevel=2,
             )
-        with loading():
+        with quiet():
             from mdl_tf.serve.app import make_app
             from mdl_tf.serve.service import Service
 
             service = Service(index, far, threshold)
-            service.warm()
+            service.warm(print)
         _describe(service)
         token = secrets.token_urlsafe(24)
         app = make_app(service, limits, host, allow_hosts, token)

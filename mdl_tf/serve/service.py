@@ -127,9 +127,13 @@ class Service:
                 continue
         return None
 
-    def warm(self):
-        """Load the model and prepare the vectors: the first search is as quick as others then."""
-        self.index.prepare()
+    def warm(self, report=None):
+        """Load the model and prepare the vectors: the first search is as quick as others then.
+
+        Args:
+            report: as for `Index.prepare`. Defaults to `None`.
+        """
+        self.index.prepare(report)
 
     @property
     def takes_pictures(self):
