@@ -27,13 +27,16 @@ def serve(
     allow_hosts=(),
     far=1e-3,
     threshold=None,
+    name=None,
+    model=None,
     limits=None,
     started=None,
 ):
     """Serve an index as a page and as JSON until it is interrupted.
 
     Args:
-        index: path of an index, or of a file that `mdl-tf embed` wrote.
+        index: path of an index, or of a file that `mdl-tf embed` wrote; or the address of a server,
+            as for `Index.connect`.
         host: address to listen at. Defaults to `"127.0.0.1"`, which only this machine reaches.
         port: to listen at; 0 for any that is free. Defaults to `8000`.
         allow_hosts: names in the header `Host` that are answered beside those of `host`, such as
@@ -41,6 +44,8 @@ def serve(
         far: false accept rate of "the same", where the index is calibrated. Defaults to `1e-3`.
         threshold: the largest distance that is called the same, in place of `far`. Defaults to
             `None`.
+        name: of an index on a server, as for `Index.connect`. Defaults to `None`: its default.
+        model: of an index on a server, as for `Index.connect`. Defaults to `None`.
         limits: a `Limits`. Defaults to `None`: those of `Limits()`.
         started: a function of the address, called when the first request can come. Defaults to
             `None`: the address is printed.
@@ -72,7 +77,7 @@ def serve(
             from mdl_tf.serve.app import make_app
             from mdl_tf.serve.service import Service
 
-            service = Service(index, far, threshold)
+            service = Service(index, far, threshold, name=name, model=model)
             service.warm(print)
         _describe(service)
         token = secrets.token_urlsafe(24)
