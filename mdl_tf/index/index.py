@@ -613,13 +613,16 @@ class Index:
             raise ValueError("`pictures` must be for an index with a model for images.")
         return self._embedder.embed_pictures(pictures)
 
-    def prepare(self):
+    def prepare(self, report=None):
         """Load and make all that a search needs, so that the first is as quick as the others.
 
         The model, with its copy for ONNX Runtime where that can be made, and the vectors.
+
+        Args:
+            report: a function that prints a line, called before it takes time. Defaults to `None`.
         """
         if self.takes_images:
-            self._embedder.prepare()
+            self._embedder.prepare(report)
             self.embed_pictures([np.zeros((64, 64, 3), np.uint8)])
         if len(self):
             self.search(np.zeros((1, self.width), np.float32), 1)
