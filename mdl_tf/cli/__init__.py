@@ -14,9 +14,11 @@ from mdl_tf.cli import (
     datasets,
     doctor,
     evaluate,
+    export,
     index,
     recipes,
     search,
+    serve,
     train,
 )
 from mdl_tf.cli.common import Parser, printing_safely, refused_by_disk
@@ -33,6 +35,8 @@ _COMMANDS = {
     "index": index.run,
     "classify": classify.run,
     "cluster": cluster.run,
+    "serve": serve.run,
+    "export": export.run,
     "datasets": datasets.run,
     "recipes": recipes.run,
     "convert-weights": convert.run,
@@ -47,7 +51,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in (
-        *(train, evaluate, compare, doctor, search, index, classify, cluster),
+        *(train, evaluate, compare, doctor, search, index, classify, cluster, serve, export),
         *(datasets, recipes, convert),
     ):
         command.add_to(commands)

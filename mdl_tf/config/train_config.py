@@ -118,8 +118,9 @@ class TrainConfig:
     batch_norm: str | None = setting(
         None,
         "batch normalisation: train; frozen: running statistics, nothing of it is trained; "
-        "statistics: running statistics, scale and shift are trained; default: train, and "
-        "statistics with pretrained weights",
+        "statistics: running statistics, scale and shift are trained; synchronized: train with the "
+        "statistics of all devices; default: train, synchronized with --devices, and statistics "
+        "with pretrained weights",
         choices=checks.BATCH_NORMS,
         optional=True,
     )
@@ -217,6 +218,13 @@ class TrainConfig:
     )
     policy: str = setting("float32", "Keras dtype policy", choices=checks.POLICIES)
     jit: bool = setting(False, "compile with XLA")
+    devices: str | None = setting(
+        None,
+        "devices that share each batch: all GPUs of this machine, or how many; without a GPU so "
+        "many parts of the CPU, to try it out; with a cluster in TF_CONFIG those of each worker; "
+        "default: one, and with a cluster all",
+        optional=True,
+    )
     clustering: bool = setting(True, "report NMI and F1 of k-means clusters")
     verification: bool = setting(
         False,
@@ -233,6 +241,7 @@ class TrainConfig:
     )
 
     def __post_init__(self):
+        object.__setattr__(self, "devices", rules.spell_devices(self.devices))
         for field in dataclasses.fields(self):
             value = check(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)

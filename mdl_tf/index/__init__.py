@@ -5,5 +5,10 @@ import lazy_loader
 # Lazy, so that a module beside can be read without NumPy.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"changes": ["Changes"], "index": ["Index"], "searching": ["Hit"]},
+    submod_attrs={
+        "changes": ["Changes"],
+        "index": ["Index"],
+        "kinds": ["Kind"],
+        "searching": ["Hit"],
+    },
 )

@@ -40,7 +40,7 @@ def put(store, embedder, contents, columns=None, progress=None, *, drop_others=F
         ValueError: as `Index.add`.
     """
     columns = _columns_of_each(columns, contents)
-    before = store.of_root(contents.root)
+    before = store.of_root(contents.root, None if drop_others else contents.names)
     new = [
         i
         for i, name in enumerate(contents.names)

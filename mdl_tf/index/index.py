@@ -5,12 +5,16 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from mdl_tf.checks import check_integer
+import numpy as np
+
+from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.files import temporary_folder
 from mdl_tf.index import groups, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
+from mdl_tf.index.approximate import import_faiss
 from mdl_tf.index.changes import embed_contents, put
 from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.kinds import KINDS
 from mdl_tf.index.searching import Searcher, as_hit
 from mdl_tf.index.store import Store, as_vectors, is_index
 
@@ -40,37 +44,49 @@ class Index:
         )
 
     @classmethod
-    def build(cls, model, source, **options):
+    def build(cls, model, source, kind="exact", *, output=None, input_range=None, **options):
         """An index of images or features, in a temporary folder until it is saved.
 
         Args:
             model: what makes the vectors: a run folder, a `.keras` file or a `keras.Model`, of
                 images or of features; `None` for vectors as they are.
             source: as for `add`.
+            kind: as for `set_kind`; what it reaches is printed. Defaults to `"exact"`.
+            output: of a `.keras` file of a network with several outputs, the name of the one that
+                is the embedding. Defaults to `None`.
+            input_range: of a `.keras` file of your own, the pixels that it takes: `"0..255"`,
+                `"0..1"` or `"-1..1"`. Defaults to `None`: 0..255.
             **options: as for `add`.
 
         Returns:
             An `Index`.
 
         Raises:
-            ValueError: as `add`.
+            ValueError: as `add` and `set_kind`.
         """
+        _check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
-            index = cls._create(Path(folder), model, temporary=folder)
+            chosen = {"output": output, "input_range": input_range}
+            index = cls._create(Path(folder), model, temporary=folder, **chosen)
             index.add(source, **options)
+            if kind != "exact":
+                print(index.set_kind(kind))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return index
 
     @classmethod
-    def create(cls, path, model):
+    def create(cls, path, model, kind="exact", *, output=None, input_range=None):
         """An empty index in a new folder: what is added is kept at once.
 
         Args:
             path: of the folder; it must not exist.
             model: as for `build`.
+            kind: as for `set_kind`, from the first that are added on. Defaults to `"exact"`.
+            output: as for `build`. Defaults to `None`.
+            input_range: as for `build`. Defaults to `None`.
 
         Returns:
             An `Index`.
@@ -78,18 +94,21 @@ class Index:
         Raises:
             ValueError: if the folder exists or cannot be made, or there is no such model.
         """
+        _check_kind(kind)
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
-                cls._create(folder, model).close()
+                index = cls._create(folder, model, output=output, input_range=input_range)
+                index.set_kind(kind)
+                index.close()
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
         return cls.open(path)
 
     @classmethod
-    def _create(cls, folder, model, temporary=None):
-        embedder = _keep_model(folder, model)
+    def _create(cls, folder, model, temporary=None, **chosen):
+        embedder = _keep_model(folder, model, **chosen)
         store = Store(folder, new=True)
         store.rows.set_fact("model", embedder.digest if embedder else None)
         return cls(store, embedder, temporary)
@@ -124,6 +143,33 @@ class Index:
                 f"Received: {path}, with another model.keras"
             )
         return cls(store, embedder)
+
+    @property
+    def kind(self):
+        """How the index is searched, a `Kind`: `name`, `settings`, and the `recall` measured."""
+        return self._store.kind
+
+    def set_kind(self, kind, progress=None):
+        """Choose how the index is searched; that of before goes, the vectors stay.
+
+        Approximate kinds compare a query with a part of the vectors, and decide among the
+        candidates by their exact distances. They are made of the vectors there are, go on with
+        those that come, and are made anew when the index is four times as large.
+
+        Args:
+            kind: `"exact"`; or with FAISS (`pip install 'mdl_tf[faiss]'`) `"ivf"`, clusters of
+                which the nearest are searched; `"hnsw"`, a graph; `"pq"`, clusters of short
+                codes, where memory is short; `"flat"`, all of them in float32.
+            progress: a function of (vectors done, vectors). Defaults to `None`.
+
+        Returns:
+            A `Kind`, with recall@10 against exact search, measured on vectors of the index.
+
+        Raises:
+            ValueError: for another kind, or without its package.
+        """
+        _check_kind(kind)
+        return self._searcher.set_kind(kind, progress)
 
     def close(self):
         """Let go of the files."""
@@ -161,6 +207,11 @@ class Index:
     def labels(self):
         """Labels and how many images have each, `(label, count)`, the most frequent first."""
         return self._store.labels()
+
+    @property
+    def takes_images(self):
+        """Whether there is a model for images, so that a query may be one."""
+        return self._embedder is not None and self._embedder.takes_images
 
     def delete(self):
         """Remove the folder of the index, and with it the index."""
@@ -201,7 +252,7 @@ class Index:
                 then, but what had been embedded of a folder when a call ended by a kill stays.
         """
         contents = sources.read_source(source, names, labels, on_corrupt, progress)
-        return put(self._store, self._embedder, contents, columns, progress)
+        return self._change(contents, columns, progress)
 
     def sync(self, folder, *, columns=None, on_corrupt="error", progress=None):
         """Make the index have of a folder what is in it now: add, embed anew, remove.
@@ -219,7 +270,12 @@ class Index:
             ValueError: as `add`.
         """
         contents = sources.read_folder(folder, on_corrupt, progress)
-        return put(self._store, self._embedder, contents, columns, progress, drop_others=True)
+        return self._change(contents, columns, progress, drop_others=True)
+
+    def _change(self, contents, columns, progress, **options):
+        changes = put(self._store, self._embedder, contents, columns, progress, **options)
+        self._searcher.catch_up(progress)
+        return changes
 
     def remove(self, names):
         """Remove images.
@@ -234,8 +290,38 @@ class Index:
             ValueError: if there is no image of a name, or two of different folders; nothing is
                 removed then.
         """
+        rows = self._named(names)
+        places = {row.place for row in rows}
+        self._store.remove(sorted(places))
+        self._searcher.catch_up()
+        return len(places)
+
+    def vectors(self, names):
+        """The vectors of images that are in the index, such as to search for one of them.
+
+        Args:
+            names: as for `remove`.
+
+        Returns:
+            `(n, D)` float32, in their order.
+
+        Raises:
+            ValueError: if there is no image of a name, or two of different folders.
+        """
+        rows = self._named(names)
+        vectors = self._store.vectors_of([row.digest for row in rows])
+        missing = [row.name for row in rows if row.digest not in vectors]
+        if missing:
+            raise ValueError(
+                "`names` must be of one image of the index each. "
+                f"Received: {missing[0]!r}, which has just been removed"
+            )
+        return np.array([vectors[row.digest] for row in rows], np.float32)
+
+    def _named(self, names):
+        """The `Row` of each name."""
         names = [names] if isinstance(names, str) else list(names)
-        places = set()
+        rows_of_all = []
         for name in names:
             rows = self._store.named(str(name))
             if len(rows) != 1:
@@ -244,12 +330,11 @@ class Index:
                     "`names` must be of one image of the index each. Received: "
                     f"{str(name)!r}, which is {'of ' + many if rows else 'not there'}"
                 )
-            places.add(rows[0].place)
-        self._store.remove(sorted(places))
-        return len(places)
+            rows_of_all += rows
+        return rows_of_all
 
     def search(self, queries, k=10, *, where=None, threshold=None):
-        """The nearest images of each query, nearest first; exact.
+        """The nearest images of each query, nearest first; exact unless `set_kind` said otherwise.
 
         Args:
             queries: image files or one, as paths; pixels, `(n, H, W, 3)` uint8; or vectors
@@ -474,7 +559,35 @@ class Index:
                 "`queries` must be vectors: the index has no model for images. "
                 f"Received: {len(images)} images"
             )
-        return self._embedder.embed_images(images)
+        return self._embedder.embed_queries(images)
+
+    def embed_pictures(self, pictures):
+        """The vectors of pictures in memory, each of its own size.
+
+        Args:
+            pictures: n of them, each pixels, uint8 `(h, w, 3)`, or the bytes of an image file.
+
+        Returns:
+            `(n, D)` float32.
+
+        Raises:
+            OSError: if bytes are no image.
+            ValueError: if the index has no model for images, or pixels are of another kind.
+        """
+        if not self.takes_images:
+            raise ValueError("`pictures` must be for an index with a model for images.")
+        return self._embedder.embed_pictures(pictures)
+
+    def prepare(self):
+        """Load and make all that a search needs, so that the first is as quick as the others.
+
+        The model, with its copy for ONNX Runtime where that can be made, and the vectors.
+        """
+        if self.takes_images:
+            self._embedder.prepare()
+            self.embed_pictures([np.zeros((64, 64, 3), np.uint8)])
+        if len(self):
+            self.search(np.zeros((1, self.width), np.float32), 1)
 
     def save(self, path):
         """Write the index into a new folder.
@@ -494,6 +607,13 @@ class Index:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
 
 
+def _check_kind(kind):
+    check_choice("kind", kind, KINDS)
+    if kind != "exact":
+        # Before long work.
+        import_faiss()
+
+
 def _new(path):
     path = Path(path).expanduser().absolute()
     if path.exists():
@@ -501,15 +621,15 @@ def _new(path):
     return path
 
 
-def _keep_model(folder, model):
+def _keep_model(folder, model, **chosen):
     """Put a model into the folder of an index."""
     if model is None:
         return None
     if isinstance(model, str | Path):
-        open_embedder(model).keep(folder)
+        open_embedder(model, **chosen).keep(folder)
     elif hasattr(model, "save") and hasattr(model, "input_shape"):
         model.save(folder / "model.keras")
-        open_embedder(folder / "model.keras").keep(folder)
+        open_embedder(folder / "model.keras", **chosen).keep(folder)
     else:
         raise ValueError(
             "`model` must be a run folder, a .keras file, a keras.Model or None. "

@@ -13,8 +13,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from mdl_tf.losses import references as refs
 from mdl_tf.losses.anchors import warn_of_few_in, watch_batches
-from mdl_tf.losses.calling import find_unused_losses
+from mdl_tf.losses.calling import find_unused_losses, refuse_what_fails
 from mdl_tf.losses.checks import check_batch, class_indices
 from mdl_tf.losses.pairs import local_ids
 
@@ -29,7 +30,8 @@ class MetricLoss(keras.losses.Loss):
     compares the images of a batch with each other, by checked class indices in one that has
     weights for each class (`num_classes`).
 
-    Under a distribution strategy each replica compares the images of its own share of the batch.
+    Under a distribution strategy a loss is that of the whole batch: the images of all replicas are
+    gathered, and each replica computes the losses of its own anchors (`mdl_tf.losses.references`).
 
     A subclass names its `function(labels, embeddings, [weights,] **settings)`, says in
     `weight_specs` which weights it has, and states its facts, class attributes all. One that is in
@@ -212,35 +214,70 @@ class MetricLoss(keras.losses.Loss):
         return f"{type(self).__name__}({', '.join(given)})"
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        labels, _ = check_batch(y_true, y_pred)
+        labels, embeddings = check_batch(y_true, y_pred)
         if find_unused_losses(self):
             raise ValueError(
                 "`compile` trains the first of several losses of one output alone. Give it their "
                 "sum: loss=mdl_tf.losses.WeightedSum([(TripletLoss(), 1.0), "
                 f"(ArcFaceLoss(98), 0.5)]). Received: loss={list(find_unused_losses(self))}"
             )
+        refuse_what_fails()
+        if refs.find_replicas() is not None:
+            return self._call_on_replica(labels, ops.cast(embeddings, self.dtype), sample_weight)
         if self.compares_images:
             watch_batches(self, labels)
-        if self.num_classes is None:
-            labels = local_ids(labels)
-        elif tf.executing_eagerly():
-            labels, _ = class_indices(labels, self.num_classes)
-        else:
-            # The function checks them; what is out of range stays so, and float32 holds it.
-            labels = ops.clip(labels, -1, self.num_classes)
+        labels = self._small_ids(labels)
         return super().__call__(labels, y_pred, sample_weight=sample_weight)
+
+    def _call_on_replica(self, labels, embeddings, sample_weight):
+        """The loss of the whole batch, of which this replica has a share."""
+        references = refs.gather(labels, embeddings if self.needs_others else None)
+        if self.compares_images:
+            watch_batches(self, references.labels)
+        references = references._replace(labels=self._small_ids(references.labels))
+        losses = self.compute(references.take_own(references.labels), embeddings, references)
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight)
+            losses = losses * ops.cast(ops.reshape(sample_weight, (-1,)), losses.dtype)
+        loss = ops.sum(losses)
+        if self.reduction != "sum":
+            loss = loss / ops.cast(ops.maximum(references.anchors, 1), loss.dtype)
+        return references.share_loss(loss)
+
+    def _small_ids(self, labels):
+        """Ids of the batch, or checked class indices, that float32 holds."""
+        if self.num_classes is None:
+            return ops.cast(local_ids(labels), "int32")
+        if tf.executing_eagerly():
+            return class_indices(labels, self.num_classes)[0]
+        # The function checks them; what is out of range stays so.
+        return ops.cast(ops.clip(labels, -1, self.num_classes), "int32")
 
     def call(self, y_true, y_pred):
         return self.compute(ops.cast(y_true, "int32"), y_pred)
 
-    def compute(self, labels, embeddings):
-        """The loss of each anchor, `(B,), (B, D) -> (B,)`."""
+    def compute(self, labels, embeddings, references=None):
+        """The loss of each anchor, `(B,), (B, D) -> (B,)`.
+
+        Args:
+            labels: small integers, `(B,)`.
+            embeddings: `(B, D)`.
+            references: the `References` that they are compared with. Defaults to `None`: each
+                other.
+        """
         weights = {
             self.weight_arguments.get(name, name): ops.convert_to_tensor(value)
             for name, value in self.weights.items()
         }
         arguments = {**self._arguments_among(self.settings), **weights}
+        if references is not None:
+            arguments["references"] = references
         return type(self).function(labels, embeddings, **arguments)
+
+    @property
+    def needs_others(self):
+        """Whether the loss of an image depends on the other images of its batch."""
+        return not getattr(type(self).function, "alone", False)
 
     @classmethod
     def _arguments_among(cls, settings):

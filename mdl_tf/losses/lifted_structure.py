@@ -62,7 +62,9 @@ def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean
 
 
 @guard(_check)
-def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
+def generalized_lifted_structure_loss(
+    labels, embeddings, *, margin=1.0, distance="euclidean", references=None
+):
     """Generalized lifted structure loss of each anchor of a batch.
 
     With D the distances, P_i the positives and N_i the negatives of anchor i:
@@ -74,6 +76,8 @@ def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distanc
         embeddings: floats, shape `(B, D)`, not normalised here (but for the cosine).
         margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -89,10 +93,10 @@ def generalized_lifted_structure_loss(labels, embeddings, *, margin=1.0, distanc
     `margin_discriminate_loss(form="hinge", sharpness=1.0)`, kept under its own name for
     comparisons. Known: as soft as it is, on unit vectors every anchor stays active.
     """
-    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     bound, valid = soft_violation(distances, positives, negatives, margin, sharpness=1.0)
-    return mean_over_valid(ops.relu(bound), valid)
+    return mean_over_valid(ops.relu(bound), valid, references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

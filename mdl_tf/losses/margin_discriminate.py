@@ -23,7 +23,14 @@ def _check(margin, sharpness, distance, form):
 
 @guard(_check)
 def margin_discriminate_loss(
-    labels, embeddings, *, margin=0.2, sharpness=20.0, distance="euclidean", form="smooth"
+    labels,
+    embeddings,
+    *,
+    margin=0.2,
+    sharpness=20.0,
+    distance="euclidean",
+    form="smooth",
+    references=None,
 ):
     """Margin-based Discriminate Loss of each anchor of a batch.
 
@@ -54,6 +61,8 @@ def margin_discriminate_loss(
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"` (one minus the cosine).
             Defaults to `"euclidean"`.
         form: `"smooth"`, `"hinge"` or `"hardest"`. Defaults to `"smooth"`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -88,15 +97,15 @@ def margin_discriminate_loss(
     public. Relatives: one positive, cosine distance, m = 0, g = 1 is the N-pair loss (Sohn 2016) of
     unit vectors; hinge with g = 1 is the generalized lifted structure loss (Hermans et al. 2017).
     """
-    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     if form == "hardest":
         farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
-        return mean_over_valid(ops.relu(margin + farthest - nearest), valid)
+        return mean_over_valid(ops.relu(margin + farthest - nearest), valid, references)
     bound, valid = soft_violation(distances, positives, negatives, margin, sharpness)
     if form == "hinge":
-        return mean_over_valid(ops.relu(bound), valid)
-    return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid)
+        return mean_over_valid(ops.relu(bound), valid, references)
+    return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid, references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

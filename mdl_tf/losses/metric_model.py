@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mdl_tf.losses.anchors import AnchorsThatCount
+from mdl_tf.losses.replica_steps import ReplicaSteps
 
 
 class LossWeights(keras.layers.Layer):
@@ -28,7 +29,7 @@ class LossWeights(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")
-class MetricModel(keras.Model):
+class MetricModel(ReplicaSteps):
     """An embedder and the loss that trains it, with the usual `compile`, `fit`, `save`, `predict`.
 
     Needed for losses with weights (proxies, a learned boundary), which Keras would neither train

@@ -128,14 +128,16 @@ def build_training_model(config, num_classes, embedder):
         embedder: what `build_model` made.
 
     Returns:
-        A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own.
+        A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own, or there are
+        several devices.
 
     Raises:
         ConfigError: as `build_loss`.
         ValueError: if `learning_rate_factors` name no layer.
     """
     loss = build_loss(config, num_classes)
-    model = MetricModel(embedder, loss) if loss.has_weights else embedder
+    # Several workers need what a `MetricModel` tells Keras.
+    model = MetricModel(embedder, loss) if loss.has_weights or config.devices else embedder
     compile_model(config, model, loss)
     return model
 

@@ -7,6 +7,7 @@ from mdl_tf.callbacks import NeighborBoard
 from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.embedding.parts import feature_model, head_model
+from mdl_tf.files import check_room
 from mdl_tf.progress import ProgressLine
 from mdl_tf.reading import read_arrays
 from mdl_tf.runs import calibration as run_calibration
@@ -15,7 +16,7 @@ from mdl_tf.runs.batch_size import settle_batches
 from mdl_tf.runs.data import describe_data, ordered_stream, read_data
 from mdl_tf.runs.epoch_table import EpochTable
 from mdl_tf.runs.frozen import featurize
-from mdl_tf.runs.keeping import OnDisk, read_state
+from mdl_tf.runs.keeping import OnDisk, bytes_of_run, read_state
 from mdl_tf.runs.measure import (
     measure_embeddings,
     measure_features,
@@ -131,6 +132,7 @@ def train_network(config, run, report=print, data=None, test_set=None):
         if not run.is_new:
             report("No epoch of this run is kept: its training begins.")
         data, network = read_and_build(config, report, data)
+        check_room(run.folder, bytes_of_run(network), "A run")
         config = settle(config, network)
         config = settle_batches(config, np.bincount(data.train.labels), network, report)
         earlier = run.set_aside_if_restarted()
