@@ -109,7 +109,7 @@ def _refuse_many(method, count):
     if count > LARGEST[method]:
         raise TooMany(
             f"`method` {method!r} takes at most {LARGEST[method]:,} images, as it compares all "
-            "with all: give `k` (k-means takes any number), or a filter. "
+            "with all: give `k` (k-means takes any number), a `threshold`, or a filter. "
             f"Received: {count:,} images"
         )
 

@@ -451,7 +451,7 @@ class Index:
             ValueError: if no image has a label.
         """
         if source is None:
-            labels, answers = self._classify_itself(k)
+            labels, answers = self._classify_itself(k, progress)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
             vectors = embed_contents(self._embedder, contents, progress=progress)
@@ -461,7 +461,7 @@ class Index:
             raise ValueError("`source` must have labels: subfolders. Received: none")
         return Confusion(*zip(*pairs, strict=True))
 
-    def _classify_itself(self, k):
+    def _classify_itself(self, k, progress=None):
         k = check_integer("k", k, least=1)
         labels, answers = [], []
         for rows, vectors in self._store.walk(_PART):
@@ -471,6 +471,8 @@ class Index:
                 others = [pair for pair in pairs if pair[0].place != row.place][:k]
                 labels.append(row.label)
                 answers.append(vote([as_hit(*pair) for pair in others]))
+            if progress:
+                progress(len(labels), len(self))
         return labels, answers
 
     def cluster(
