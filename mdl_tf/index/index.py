@@ -498,7 +498,7 @@ class Index:
                 calibrated index, else HDBSCAN.
             threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
             far: in place of `threshold`, of a calibrated index: the false accept rate of the
-                distance. Defaults to `None`: 0.01.
+                distance. Defaults to `None`: 0.01, or the lowest that the calibration can tell.
             smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
                 `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
             where: as for `search`. Defaults to `None`: all images.
