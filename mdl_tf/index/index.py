@@ -485,7 +485,7 @@ class Index:
             ValueError: if no image has a label.
         """
         if source is None:
-            labels, answers = self._classify_itself(k)
+            labels, answers = self._classify_itself(k, progress)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
             vectors = embed_contents(self._embedder, contents, progress=progress)
@@ -495,7 +495,7 @@ class Index:
             raise ValueError("`source` must have labels: subfolders. Received: none")
         return Confusion(*zip(*pairs, strict=True))
 
-    def _classify_itself(self, k):
+    def _classify_itself(self, k, progress=None):
         k = check_integer("k", k, least=1)
         labels, answers = [], []
         for rows, vectors in self._store.walk(_PART):
@@ -505,6 +505,8 @@ class Index:
                 others = [pair for pair in pairs if pair[0].place != row.place][:k]
                 labels.append(row.label)
                 answers.append(vote([as_hit(*pair) for pair in others]))
+            if progress:
+                progress(len(labels), len(self))
         return labels, answers
 
     def cluster(
@@ -530,7 +532,7 @@ class Index:
                 calibrated index, else HDBSCAN.
             threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
             far: in place of `threshold`, of a calibrated index: the false accept rate of the
-                distance. Defaults to `None`: 0.01.
+                distance. Defaults to `None`: 0.01, or the lowest that the calibration can tell.
             smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
                 `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
             where: as for `search`. Defaults to `None`: all images.
