@@ -7,6 +7,8 @@ import warnings
 
 from mdl_tf import __version__
 from mdl_tf.cli import (
+    classify,
+    cluster,
     compare,
     convert,
     datasets,
@@ -31,6 +33,8 @@ _COMMANDS = {
     "embed": search.run_embed,
     "search": search.run_search,
     "index": index.run,
+    "classify": classify.run,
+    "cluster": cluster.run,
     "serve": serve.run,
     "export": export.run,
     "datasets": datasets.run,
@@ -47,7 +51,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for command in (
-        *(train, evaluate, compare, doctor, search, index, serve, export),
+        *(train, evaluate, compare, doctor, search, index, classify, cluster, serve, export),
         *(datasets, recipes, convert),
     ):
         command.add_to(commands)

@@ -3,6 +3,7 @@
 import os
 
 from mdl_tf.checks import check_number
+from mdl_tf.cli import index_classes
 from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model, quiet
 from mdl_tf.config import ConfigError
 
@@ -49,14 +50,17 @@ def add_to(commands):
     kind.add_argument("kind", metavar="KIND", help="exact, ivf, hnsw or pq")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
+    index_classes.add_to(actions)
 
 
 def run(args):
     """Run the command."""
     if args.action is None:
-        raise ConfigError(
-            "`index` must be one of build, add, sync, remove, kind, show. Received: none"
-        )
+        own = ("build", "add", "sync", "remove", "kind", "show")
+        actions = ", ".join((*own, *index_classes.ACTIONS))
+        raise ConfigError(f"`index` must be one of {actions}. Received: none")
+    if args.action in index_classes.ACTIONS:
+        index_classes.check(args)
     with quiet():
         from mdl_tf.index import Index
     if args.action == "build":
@@ -68,6 +72,8 @@ def run(args):
             _set_kind(index, args.kind)
         elif args.action == "show":
             _show(index)
+        elif args.action in index_classes.ACTIONS:
+            index_classes.run(args, index)
         else:
             _change(args, index)
     return 0

@@ -39,7 +39,7 @@ def deployable(model, output=None, input_range=None, *, any_size=False, augment=
     if len(shape) == 1:
         if any_size:
             raise ValueError(
-                f"`any_size` is of images. Received: a model that takes features, {shape[0]} numbers"
+                f"`any_size` is of images. Received: a model that takes {shape[0]} features"
             )
         inputs = x = keras.Input(shape, dtype="float32", name="features")
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mdl_tf.checks import check_choice, check_integer
 from mdl_tf.files import temporary_folder
-from mdl_tf.index import sources, thresholds
+from mdl_tf.index import groups, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
 from mdl_tf.index.approximate import import_faiss
 from mdl_tf.index.changes import embed_contents, put
@@ -472,6 +472,72 @@ class Index:
                 labels.append(row.label)
                 answers.append(vote([as_hit(*pair) for pair in others]))
         return labels, answers
+
+    def cluster(
+        self,
+        k=None,
+        *,
+        method=None,
+        threshold=None,
+        far=None,
+        smallest=None,
+        where=None,
+        seed=0,
+        progress=None,
+    ):
+        """Groups of images that are alike, without labels.
+
+        Args:
+            k: how many groups. Defaults to `None`: as many as there are.
+            method: `"kmeans"` (k groups, any number of images); `"agglomerative"` (average linkage,
+                k groups or as many as are farther apart than `threshold`; at most 15,000 images
+                that hang together); `"hdbscan"` (as many as are dense, at most 10,000 images).
+                Defaults to `None`: k-means with `k`, else agglomerative with a threshold or a
+                calibrated index, else HDBSCAN.
+            threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
+            far: in place of `threshold`, of a calibrated index: the false accept rate of the
+                distance. Defaults to `None`: 0.01.
+            smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
+                `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
+            where: as for `search`. Defaults to `None`: all images.
+            seed: of k-means. Defaults to `0`.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups`, the largest first.
+
+        Raises:
+            ValueError: if an argument is not as above or does not go with the others, or for more
+                images than the method takes.
+        """
+        return groups.cluster(
+            self._store,
+            k,
+            method=method,
+            threshold=threshold,
+            far=far,
+            smallest=smallest,
+            where=where,
+            seed=seed,
+            progress=progress,
+        )
+
+    def near_duplicates(self, threshold=None, *, where=None, progress=None):
+        """Groups of images that show nearly the same; nothing is removed.
+
+        Args:
+            threshold: the largest distance of an image to another one of its group. Defaults to
+                `None`: a tenth of the median distance of two images.
+            where: as for `search`. Defaults to `None`: all images.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups` of two or more; the images that have no near-duplicate are its `outliers`.
+
+        Raises:
+            ValueError: if an argument is not as above.
+        """
+        return groups.find_near_duplicates(self._store, threshold, where=where, progress=progress)
 
     def embed(self, queries):
         """The vectors of queries.

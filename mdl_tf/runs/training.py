@@ -198,6 +198,7 @@ def _measure_validation(config, validation, loss, watch):
         ordered_stream(validation, config, watch.stream),
         columns.ks(config.dataset),
         margin=loss.gap,
+        verification=config.verification,
         seed=config.own_seed,
     )
 
