@@ -19,6 +19,7 @@ The map of the library; a wing's public names are in its `__init__.py`, its guid
 
     search    search        a folder -> vectors (N, D); an image -> the nearest of them
               index         the same as a folder that grows, with filters, classes and thresholds
+              export        the network for other programs: SavedModel, ONNX, LiteRT, OpenVINO
 
     around    config        every setting of a run, to and from JSON
               runs          a run: its folder, data, network, the loop that trains, its report
@@ -79,6 +80,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "distribute",
         "doctor",
         "embedding",
+        "export",
         "index",
         "losses",
         "metrics",

@@ -30,6 +30,7 @@ ALLOWED = {
     "distribute": set(),
     "doctor": {"batches", "datasets", "embedding", "losses", "metrics", "pictures", "runs"},
     "embedding": {"backbones", "metrics"},
+    "export": {"datasets", "embedding", "images", "metrics", "runs"},
     "files": set(),
     "images": set(),
     "index": {"datasets", "images", "metrics"},
@@ -44,7 +45,8 @@ ALLOWED = {
         *("backbones", "batches", "callbacks", "datasets", "distribute", "embedding", "images"),
         *("losses", "metrics", "optimizers", "pictures", "recipes"),
     },
-    "search": {"batches", "datasets", "embedding", "images", "metrics", "pictures", "runs"},
+    "serve": {"images", "index"},
+    "search": {"datasets", "images", "index", "metrics", "pictures"},
     "training_model": {"losses"},
     "words": set(),
 }
@@ -68,7 +70,9 @@ LIGHT = {
     "mdl_tf.index.index": {"tensorflow", "keras", "sklearn"},
     "mdl_tf.distribute": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.distribute.cluster": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.export": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.images.file": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.images.plain": {"tensorflow", "keras", "sklearn", "matplotlib"},
     "mdl_tf.losses": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.losses.space": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.metrics": {"tensorflow", "keras", "sklearn", "numpy"},
@@ -78,7 +82,11 @@ LIGHT = {
     "mdl_tf.pictures": {"tensorflow", "keras", "sklearn", "numpy", "matplotlib"},
     "mdl_tf.recipes": {"tensorflow", "keras", "sklearn", "numpy"},
     "mdl_tf.runs": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.serve": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.serve.running": {"tensorflow", "keras", "sklearn", "numpy"},
+    "mdl_tf.serve.server": {"tensorflow", "keras", "sklearn", "numpy", "fastapi"},
     "mdl_tf.runs.folder": {"tensorflow", "keras", "sklearn"},
+    "mdl_tf.search": {"tensorflow", "keras", "sklearn", "matplotlib"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -10,7 +10,7 @@ from helpers.commands import run
 from helpers.models import average_colour
 from PIL import Image
 
-from mdl_tf import cli, datasets, search
+from mdl_tf import batches, cli, datasets, search
 from mdl_tf.config import TrainConfig
 from mdl_tf.datasets import CorruptImagesError
 from mdl_tf.embedding import embed, embedding_model
@@ -78,10 +78,8 @@ def test_neighbours_equal_a_slow_search(here):
 def test_the_view_is_that_of_the_run(here, monkeypatch):
     """A run trained with `paper` sees the middle of its images in search, too."""
     seen = []
-    real = search.batches.ordered
-    monkeypatch.setattr(
-        search.batches, "ordered", lambda *args: seen.append(args[3]) or real(*args)
-    )
+    real = batches.ordered
+    monkeypatch.setattr(batches, "ordered", lambda *args: seen.append(args[3]) or real(*args))
     search.embed_images("runs/colours", "photos")
     search.embed_images("runs/colours/model.keras", "photos")
     # A file is looked at before, for the units of its pixels.

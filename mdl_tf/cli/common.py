@@ -102,6 +102,18 @@ def add_on_corrupt(parser):
     )
 
 
+def add_own_model(parser):
+    """Add the flags that a `.keras` file of a user's own may need."""
+    parser.add_argument(
+        "--model-output", metavar="NAME", help="which output of a .keras file with several"
+    )
+    parser.add_argument(
+        "--input-range",
+        choices=("0..255", "0..1", "-1..1"),
+        help="what a .keras file of your own takes [0..255]",
+    )
+
+
 def absolute(path):
     """A path that means the same from another working folder; `None` stays."""
     return None if path is None else os.path.abspath(os.path.expanduser(path))

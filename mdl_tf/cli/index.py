@@ -3,7 +3,8 @@
 import os
 
 from mdl_tf.checks import check_number
-from mdl_tf.cli.common import Parser, add_on_corrupt, quiet
+from mdl_tf.cli import index_classes
+from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model, quiet
 from mdl_tf.config import ConfigError
 
 
@@ -22,6 +23,12 @@ def add_to(commands):
     )
     build.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
     build.add_argument("-o", "--output", metavar="INDEX", help="[name of the source.index]")
+    build.add_argument(
+        "--kind",
+        default="exact",
+        help="exact; or with FAISS ivf, hnsw, or pq where memory is short [exact]",
+    )
+    add_own_model(build)
     add = actions.add_parser("add", help="add images; what is there already is not embedded again")
     add.add_argument("index", metavar="INDEX")
     add.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
@@ -38,14 +45,22 @@ def add_to(commands):
     remove = actions.add_parser("remove", help="remove images")
     remove.add_argument("index", metavar="INDEX")
     remove.add_argument("names", metavar="NAME", nargs="+", help="as a search prints it, or path")
+    kind = actions.add_parser("kind", help="choose how it is searched")
+    kind.add_argument("index", metavar="INDEX")
+    kind.add_argument("kind", metavar="KIND", help="exact, ivf, hnsw or pq")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
+    index_classes.add_to(actions)
 
 
 def run(args):
     """Run the command."""
     if args.action is None:
-        raise ConfigError("`index` must be one of build, add, sync, remove, show. Received: none")
+        own = ("build", "add", "sync", "remove", "kind", "show")
+        actions = ", ".join((*own, *index_classes.ACTIONS))
+        raise ConfigError(f"`index` must be one of {actions}. Received: none")
+    if args.action in index_classes.ACTIONS:
+        index_classes.check(args)
     with quiet():
         from mdl_tf.index import Index
     if args.action == "build":
@@ -53,8 +68,12 @@ def run(args):
     with Index.open(args.index) as index:
         if args.action == "remove":
             print(f"{index.remove(args.names):,} removed, {len(index):,} left")
+        elif args.action == "kind":
+            _set_kind(index, args.kind)
         elif args.action == "show":
             _show(index)
+        elif args.action in index_classes.ACTIONS:
+            index_classes.run(args, index)
         else:
             _change(args, index)
     return 0
@@ -71,15 +90,27 @@ def _build(args, index_class):
     model = None if args.model == "none" else args.model
     # Read before anything is made.
     columns = _columns(args)
-    with index_class.create(output, model) as index:
+    chosen = {"output": args.model_output, "input_range": args.input_range}
+    with index_class.create(output, model, args.kind, **chosen) as index:
         try:
             _change(args, index, columns)
+            if args.kind != "exact":
+                print(f"Search: {index.kind}")
         except BaseException:
             if not len(index):
                 index.delete()
             raise
     print(f"Search: mdl-tf search {output} QUERY.jpg")
     return 0
+
+
+def _set_kind(index, kind):
+    from mdl_tf.progress import ProgressLine
+
+    with ProgressLine(f"Make {kind}") as line:
+        told = index.set_kind(kind, line)
+        line.done(len(index), "vectors")
+    print(f"Search: {told}")
 
 
 def _columns(args):
@@ -112,6 +143,7 @@ def _show(index):
     print(f"Labels: {len(labels):,}" + "".join(f"\n  {n:>8,}  {k}" for k, n in labels[:10]))
     if len(labels) > 10:
         print(f"  and {len(labels) - 10:,} more")
+    print(f"Search: {index.kind}")
     if index.columns:
         print(f"Columns: {', '.join(index.columns)}")
 
@@ -167,8 +199,9 @@ def search_index(args, queries, k):
     Raises:
         ValueError: as `Index.search`.
     """
-    from mdl_tf.index import Index
+    from mdl_tf.index import Hit, Index
     from mdl_tf.reading import parse_json
+    from mdl_tf.serve import running
 
     if args.leave_out_query:
         raise ConfigError("`leave_out_query` is of vectors, not of an index. Received: an index")
@@ -181,6 +214,10 @@ def search_index(args, queries, k):
         except ValueError as error:
             raise ConfigError(f"`where` must be JSON. Received: {args.where!r}, {error}") from error
     numbers = {name: _as_number(name, getattr(args, name)) for name in ("threshold", "far")}
+    # One that has the model loaded, if somebody serves this index.
+    rows = running.ask(args.run, queries, k, where=where, **numbers)
+    if rows is not None:
+        return [[Hit(**hit) for hit in hits] for hits in rows]
     with Index.open(args.run) as index:
         threshold = numbers["threshold"]
         if numbers["far"] is not None:

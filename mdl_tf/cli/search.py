@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model, quiet
 from mdl_tf.cli.index import add_to_search, is_index, refuse_filters, search_index
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
@@ -23,14 +23,7 @@ def add_to(commands):
     embed.add_argument(
         *("-o", "--output"), default="vectors.npz", metavar="FILE", help="[vectors.npz]"
     )
-    embed.add_argument(
-        "--model-output", metavar="NAME", help="which output of a .keras file with several"
-    )
-    embed.add_argument(
-        "--input-range",
-        choices=("0..255", "0..1", "-1..1"),
-        help="what a .keras file of your own takes [0..255]",
-    )
+    add_own_model(embed)
     add_on_corrupt(embed)
 
     search = commands.add_parser(

@@ -226,6 +226,12 @@ class TrainConfig:
         optional=True,
     )
     clustering: bool = setting(True, "report NMI and F1 of k-means clusters")
+    verification: bool = setting(
+        False,
+        "report how well a distance tells pairs of one class from pairs of two: equal error rate, "
+        "true accept rates",
+        before=False,
+    )
     tensorboard: bool = setting(True, "write TensorBoard logs into the run folder")
     repeatable: bool = setting(
         False, "give the same history for the same seed on a CPU, bit by bit; slower"

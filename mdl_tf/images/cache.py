@@ -17,7 +17,7 @@ from mdl_tf.files import data_folder, remove_leftovers, replacing
 from mdl_tf.images import file as image_file
 
 # Raise when decoding or resizing changes, so that nothing stale is read.
-_VERSION = 1
+_VERSION = 2
 # Bytes before the pixels: height and width, and nothing, so that the pixels begin where TensorFlow
 # can take them without a copy.
 _HEAD = 64

@@ -1,49 +1,24 @@
 """`Index`: images or vectors that can be searched, added to and taken from."""
 
-import json
 import shutil
 import tempfile
-import threading
 import weakref
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from mdl_tf.checks import check_integer
-from mdl_tf.files import replacing, temporary_folder
-from mdl_tf.index import sources
+from mdl_tf.checks import check_choice, check_integer
+from mdl_tf.files import temporary_folder
+from mdl_tf.index import groups, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
-from mdl_tf.index.embedder import CALIBRATION, open_embedder
-from mdl_tf.index.rows import Row
+from mdl_tf.index.approximate import import_faiss
+from mdl_tf.index.changes import embed_contents, put
+from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.kinds import KINDS
+from mdl_tf.index.searching import Searcher, as_hit
 from mdl_tf.index.store import Store, as_vectors, is_index
-from mdl_tf.index.where import check_columns
-from mdl_tf.metrics import prepare
-from mdl_tf.metrics.calibration import Calibration, calibrate
 
-_PART = 2048  # images that are embedded and kept at a time
-_FEATURES = 2**16  # the same of vectors
-_GALLERIES = 4  # prepared at a time: of all rows, and of the latest filters
-
-
-class Hit(NamedTuple):
-    """An image that was found."""
-
-    name: str  # path below the folder that it was added with, or the name that was given
-    distance: float  # Euclidean, between embeddings
-    label: str | None
-    path: str  # of its file; empty if it is none
-    columns: dict  # its further columns
-
-
-class Changes(NamedTuple):
-    """What `add` or `sync` has changed: numbers of images."""
-
-    added: int
-    changed: int  # of the same name, with other content
-    unchanged: int  # not embedded again
-    removed: int
-    left_out: tuple  # `Problem`s, files that cannot be used
+_PART = 2048  # rows that are classified at a time
 
 
 class Index:
@@ -63,43 +38,55 @@ class Index:
 
     def __init__(self, store, embedder=None, temporary=None):
         self._store, self._embedder = store, embedder
-        self._galleries, self._lock = {}, threading.Lock()
+        self._searcher = Searcher(store)
         self._finalizer = temporary and weakref.finalize(
             self, shutil.rmtree, temporary, ignore_errors=True
         )
 
     @classmethod
-    def build(cls, model, source, **options):
+    def build(cls, model, source, kind="exact", *, output=None, input_range=None, **options):
         """An index of images or features, in a temporary folder until it is saved.
 
         Args:
             model: what makes the vectors: a run folder, a `.keras` file or a `keras.Model`, of
                 images or of features; `None` for vectors as they are.
             source: as for `add`.
+            kind: as for `set_kind`; what it reaches is printed. Defaults to `"exact"`.
+            output: of a `.keras` file of a network with several outputs, the name of the one that
+                is the embedding. Defaults to `None`.
+            input_range: of a `.keras` file of your own, the pixels that it takes: `"0..255"`,
+                `"0..1"` or `"-1..1"`. Defaults to `None`: 0..255.
             **options: as for `add`.
 
         Returns:
             An `Index`.
 
         Raises:
-            ValueError: as `add`.
+            ValueError: as `add` and `set_kind`.
         """
+        _check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
-            index = cls._create(Path(folder), model, temporary=folder)
+            chosen = {"output": output, "input_range": input_range}
+            index = cls._create(Path(folder), model, temporary=folder, **chosen)
             index.add(source, **options)
+            if kind != "exact":
+                print(index.set_kind(kind))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return index
 
     @classmethod
-    def create(cls, path, model):
+    def create(cls, path, model, kind="exact", *, output=None, input_range=None):
         """An empty index in a new folder: what is added is kept at once.
 
         Args:
             path: of the folder; it must not exist.
             model: as for `build`.
+            kind: as for `set_kind`, from the first that are added on. Defaults to `"exact"`.
+            output: as for `build`. Defaults to `None`.
+            input_range: as for `build`. Defaults to `None`.
 
         Returns:
             An `Index`.
@@ -107,18 +94,21 @@ class Index:
         Raises:
             ValueError: if the folder exists or cannot be made, or there is no such model.
         """
+        _check_kind(kind)
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
-                cls._create(folder, model).close()
+                index = cls._create(folder, model, output=output, input_range=input_range)
+                index.set_kind(kind)
+                index.close()
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
         return cls.open(path)
 
     @classmethod
-    def _create(cls, folder, model, temporary=None):
-        embedder = _keep_model(folder, model)
+    def _create(cls, folder, model, temporary=None, **chosen):
+        embedder = _keep_model(folder, model, **chosen)
         store = Store(folder, new=True)
         store.rows.set_fact("model", embedder.digest if embedder else None)
         return cls(store, embedder, temporary)
@@ -146,19 +136,45 @@ class Index:
                 f"Received: path={str(path)!r}"
             )
         store = Store(path)
-        digest = store.rows.fact("model")
         embedder = open_embedder(path) if (path / "model.json").is_file() else None
-        if embedder is not None and embedder.digest != digest:
+        if embedder is not None and embedder.digest != store.model:
             raise ValueError(
                 "The index must have the model that its vectors come from. "
                 f"Received: {path}, with another model.keras"
             )
         return cls(store, embedder)
 
+    @property
+    def kind(self):
+        """How the index is searched, a `Kind`: `name`, `settings`, and the `recall` measured."""
+        return self._store.kind
+
+    def set_kind(self, kind, progress=None):
+        """Choose how the index is searched; that of before goes, the vectors stay.
+
+        Approximate kinds compare a query with a part of the vectors, and decide among the
+        candidates by their exact distances. They are made of the vectors there are, go on with
+        those that come, and are made anew when the index is four times as large.
+
+        Args:
+            kind: `"exact"`; or with FAISS (`pip install 'mdl_tf[faiss]'`) `"ivf"`, clusters of
+                which the nearest are searched; `"hnsw"`, a graph; `"pq"`, clusters of short
+                codes, where memory is short; `"flat"`, all of them in float32.
+            progress: a function of (vectors done, vectors). Defaults to `None`.
+
+        Returns:
+            A `Kind`, with recall@10 against exact search, measured on vectors of the index.
+
+        Raises:
+            ValueError: for another kind, or without its package.
+        """
+        _check_kind(kind)
+        return self._searcher.set_kind(kind, progress)
+
     def close(self):
         """Let go of the files."""
         self._store.close()
-        self._galleries.clear()
+        self._searcher.close()
 
     def __enter__(self):
         return self
@@ -167,7 +183,7 @@ class Index:
         self.close()
 
     def __len__(self):
-        return len(self._store.rows)
+        return len(self._store)
 
     def __repr__(self):
         return f"Index({len(self):,} vectors of {self.width or 'no'} numbers, {str(self.path)!r})"
@@ -185,17 +201,22 @@ class Index:
     @property
     def columns(self):
         """Names of the further columns of rows, for filters."""
-        return self._store.rows.columns()
+        return self._store.columns()
 
     @property
     def labels(self):
         """Labels and how many images have each, `(label, count)`, the most frequent first."""
-        return self._store.rows.labels()
+        return self._store.labels()
+
+    @property
+    def takes_images(self):
+        """Whether there is a model for images, so that a query may be one."""
+        return self._embedder is not None and self._embedder.takes_images
 
     def delete(self):
         """Remove the folder of the index, and with it the index."""
-        self.close()
-        shutil.rmtree(self._store.folder)
+        self._searcher.close()
+        self._store.delete()
 
     def add(
         self,
@@ -230,8 +251,8 @@ class Index:
             ValueError: if something is not as above, or does not fit the model. Nothing is added
                 then, but what had been embedded of a folder when a call ended by a kill stays.
         """
-        contents = _read_source(source, names, labels, on_corrupt, progress)
-        return self._put(contents, columns, progress, drop_others=False)
+        contents = sources.read_source(source, names, labels, on_corrupt, progress)
+        return self._change(contents, columns, progress)
 
     def sync(self, folder, *, columns=None, on_corrupt="error", progress=None):
         """Make the index have of a folder what is in it now: add, embed anew, remove.
@@ -249,7 +270,12 @@ class Index:
             ValueError: as `add`.
         """
         contents = sources.read_folder(folder, on_corrupt, progress)
-        return self._put(contents, columns, progress, drop_others=True)
+        return self._change(contents, columns, progress, drop_others=True)
+
+    def _change(self, contents, columns, progress, **options):
+        changes = put(self._store, self._embedder, contents, columns, progress, **options)
+        self._searcher.catch_up(progress)
+        return changes
 
     def remove(self, names):
         """Remove images.
@@ -264,22 +290,51 @@ class Index:
             ValueError: if there is no image of a name, or two of different folders; nothing is
                 removed then.
         """
+        rows = self._named(names)
+        places = {row.place for row in rows}
+        self._store.remove(sorted(places))
+        self._searcher.catch_up()
+        return len(places)
+
+    def vectors(self, names):
+        """The vectors of images that are in the index, such as to search for one of them.
+
+        Args:
+            names: as for `remove`.
+
+        Returns:
+            `(n, D)` float32, in their order.
+
+        Raises:
+            ValueError: if there is no image of a name, or two of different folders.
+        """
+        rows = self._named(names)
+        vectors = self._store.vectors_of([row.digest for row in rows])
+        missing = [row.name for row in rows if row.digest not in vectors]
+        if missing:
+            raise ValueError(
+                "`names` must be of one image of the index each. "
+                f"Received: {missing[0]!r}, which has just been removed"
+            )
+        return np.array([vectors[row.digest] for row in rows], np.float32)
+
+    def _named(self, names):
+        """The `Row` of each name."""
         names = [names] if isinstance(names, str) else list(names)
-        places = set()
+        rows_of_all = []
         for name in names:
-            rows = self._store.rows.named(str(name))
+            rows = self._store.named(str(name))
             if len(rows) != 1:
                 many = ", ".join(f"{row.root}/{row.name}" for row in rows)
                 raise ValueError(
                     "`names` must be of one image of the index each. Received: "
                     f"{str(name)!r}, which is {'of ' + many if rows else 'not there'}"
                 )
-            places.add(rows[0].place)
-        self._store.remove(sorted(places))
-        return len(places)
+            rows_of_all += rows
+        return rows_of_all
 
     def search(self, queries, k=10, *, where=None, threshold=None):
-        """The nearest images of each query, nearest first; exact.
+        """The nearest images of each query, nearest first; exact unless `set_kind` said otherwise.
 
         Args:
             queries: image files or one, as paths; pixels, `(n, H, W, 3)` uint8; or vectors
@@ -297,28 +352,10 @@ class Index:
             ValueError: if a query cannot be used, or another argument is not as above.
         """
         k = check_integer("k", k, least=1)
-        found = self._search(self.embed(queries), k, where, threshold)
-        return [[hit for hit, _ in hits] for hits in found]
-
-    def _search(self, vectors, k, where, threshold):
-        """For each vector a list of (`Hit`, place)."""
-        rows = None
-        while rows is None:
-            state, gallery, places = self._gallery(where)
-            if gallery is None:
-                return [[] for _ in vectors]
-            indices, distances = gallery.neighbors(vectors, min(k, len(places)))
-            with self._store.rows.reading():
-                # Else a place may have become another image's while vectors were compared.
-                if self._store.rows.state() == state:
-                    rows = self._store.rows.get(np.unique(places[indices]))
+        nearest = self._searcher.nearest(self.embed(queries), k, where)
         return [
-            [
-                (_hit(rows[place], float(distance)), place)
-                for place, distance in zip(places[near].tolist(), far, strict=True)
-                if threshold is None or distance <= threshold
-            ]
-            for near, far in zip(indices, distances, strict=True)
+            [as_hit(row, far) for row, far in pairs if threshold is None or far <= threshold]
+            for pairs in nearest
         ]
 
     def classify(self, queries, k=5, *, where=None, threshold=None):
@@ -363,13 +400,7 @@ class Index:
     @property
     def calibration(self):
         """What distances mean, a `metrics.calibration.Calibration`; `None` if nobody has told."""
-        path = self.path / CALIBRATION
-        if not path.is_file():
-            return None
-        try:
-            return Calibration.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{error} File: {path}") from error
+        return thresholds.read_calibration(self._store)
 
     def threshold_at(self, far=1e-3):
         """The largest distance to call the same, for a false accept rate.
@@ -384,13 +415,7 @@ class Index:
             ValueError: if the index is not calibrated, or the calibration cannot tell of so low a
                 rate.
         """
-        calibration = self.calibration
-        if calibration is None:
-            raise ValueError(
-                "The index must be calibrated, by `calibrate` or by a run with validation classes. "
-                f"Received: {self.path}, without {CALIBRATION}; or give `threshold`"
-            )
-        return calibration.point(far).threshold
+        return thresholds.threshold_at(self._store, far)
 
     def calibrate(self, source, labels=None, *, on_corrupt="error", progress=None):
         """Settle what distances mean, on classes that neither trained the model nor test it.
@@ -407,29 +432,7 @@ class Index:
         Raises:
             ValueError: as `metrics.calibration.calibrate`, or if images have no labels.
         """
-        if hasattr(source, "shape"):
-            vectors, told = as_vectors(source, self.width), f"{len(source):,} vectors"
-        else:
-            contents = sources.read_folder(source, on_corrupt, progress)
-            labels, count = contents.labels, len(contents.names)
-            if None in labels:
-                raise ValueError(
-                    "`source` must have a subfolder for each class. Received: "
-                    f"{source}, with {contents.names[labels.index(None)]} outside of them"
-                )
-            vectors = self._embed_contents(contents, list(range(count)), 0, count, progress)
-            told = f"{count:,} images of {contents.root}"
-        if labels is None or len(labels) != len(vectors):
-            raise ValueError(
-                "`labels` must be as many as the vectors. "
-                f"Received: {0 if labels is None else len(labels):,} labels, {len(vectors):,} "
-                "vectors"
-            )
-        _, numbers = np.unique(np.asarray(labels), return_inverse=True)
-        calibration = calibrate(vectors, numbers, source=told)
-        with replacing(self.path / CALIBRATION) as temporary:
-            temporary.write_text(calibration.to_json(), encoding="utf-8")
-        return calibration
+        return thresholds.settle(self._store, self._embedder, source, labels, on_corrupt, progress)
 
     def confusion(self, source=None, *, k=5, on_corrupt="error", progress=None):
         """Which classes are taken for which others, by `classify`.
@@ -451,8 +454,7 @@ class Index:
             labels, answers = self._classify_itself(k)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
-            everything = range(len(contents.names))
-            vectors = self._embed_contents(contents, list(everything), 0, len(everything), progress)
+            vectors = embed_contents(self._embedder, contents, progress=progress)
             labels, answers = contents.labels, self.classify(vectors, k)
         pairs = [(a, b.label) for a, b in zip(labels, answers, strict=True) if a is not None]
         if not pairs:
@@ -461,18 +463,81 @@ class Index:
 
     def _classify_itself(self, k):
         k = check_integer("k", k, least=1)
-        vectors, places = self._store.read()
         labels, answers = [], []
-        for start in range(0, len(places), _PART):
-            part = places[start : start + _PART]
-            rows = self._store.rows.get(part)
-            found = self._search(vectors[part], k + 1, None, None)
-            for place, hits in zip(part.tolist(), found, strict=True):
+        for rows, vectors in self._store.walk(_PART):
+            nearest = self._searcher.nearest(vectors, k + 1)
+            for row, pairs in zip(rows, nearest, strict=True):
                 # Itself is among them, but where more than k are equal to it.
-                others = [hit for hit, its in hits if its != place][:k]
-                labels.append(rows[place].label)
-                answers.append(vote(others))
+                others = [pair for pair in pairs if pair[0].place != row.place][:k]
+                labels.append(row.label)
+                answers.append(vote([as_hit(*pair) for pair in others]))
         return labels, answers
+
+    def cluster(
+        self,
+        k=None,
+        *,
+        method=None,
+        threshold=None,
+        far=None,
+        smallest=None,
+        where=None,
+        seed=0,
+        progress=None,
+    ):
+        """Groups of images that are alike, without labels.
+
+        Args:
+            k: how many groups. Defaults to `None`: as many as there are.
+            method: `"kmeans"` (k groups, any number of images); `"agglomerative"` (average linkage,
+                k groups or as many as are farther apart than `threshold`; at most 15,000 images
+                that hang together); `"hdbscan"` (as many as are dense, at most 10,000 images).
+                Defaults to `None`: k-means with `k`, else agglomerative with a threshold or a
+                calibrated index, else HDBSCAN.
+            threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
+            far: in place of `threshold`, of a calibrated index: the false accept rate of the
+                distance. Defaults to `None`: 0.01.
+            smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
+                `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
+            where: as for `search`. Defaults to `None`: all images.
+            seed: of k-means. Defaults to `0`.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups`, the largest first.
+
+        Raises:
+            ValueError: if an argument is not as above or does not go with the others, or for more
+                images than the method takes.
+        """
+        return groups.cluster(
+            self._store,
+            k,
+            method=method,
+            threshold=threshold,
+            far=far,
+            smallest=smallest,
+            where=where,
+            seed=seed,
+            progress=progress,
+        )
+
+    def near_duplicates(self, threshold=None, *, where=None, progress=None):
+        """Groups of images that show nearly the same; nothing is removed.
+
+        Args:
+            threshold: the largest distance of an image to another one of its group. Defaults to
+                `None`: a tenth of the median distance of two images.
+            where: as for `search`. Defaults to `None`: all images.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups` of two or more; the images that have no near-duplicate are its `outliers`.
+
+        Raises:
+            ValueError: if an argument is not as above.
+        """
+        return groups.find_near_duplicates(self._store, threshold, where=where, progress=progress)
 
     def embed(self, queries):
         """The vectors of queries.
@@ -494,7 +559,35 @@ class Index:
                 "`queries` must be vectors: the index has no model for images. "
                 f"Received: {len(images)} images"
             )
-        return self._embedder.embed_images(images)
+        return self._embedder.embed_queries(images)
+
+    def embed_pictures(self, pictures):
+        """The vectors of pictures in memory, each of its own size.
+
+        Args:
+            pictures: n of them, each pixels, uint8 `(h, w, 3)`, or the bytes of an image file.
+
+        Returns:
+            `(n, D)` float32.
+
+        Raises:
+            OSError: if bytes are no image.
+            ValueError: if the index has no model for images, or pixels are of another kind.
+        """
+        if not self.takes_images:
+            raise ValueError("`pictures` must be for an index with a model for images.")
+        return self._embedder.embed_pictures(pictures)
+
+    def prepare(self):
+        """Load and make all that a search needs, so that the first is as quick as the others.
+
+        The model, with its copy for ONNX Runtime where that can be made, and the vectors.
+        """
+        if self.takes_images:
+            self._embedder.prepare()
+            self.embed_pictures([np.zeros((64, 64, 3), np.uint8)])
+        if len(self):
+            self.search(np.zeros((1, self.width), np.float32), 1)
 
     def save(self, path):
         """Write the index into a new folder.
@@ -513,112 +606,12 @@ class Index:
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
 
-    def _put(self, contents, columns, progress, *, drop_others):
-        rows = self._store.rows
-        columns = _columns_of_each(columns, contents)
-        before = rows.of_root(contents.root)
-        new = [
-            i
-            for i, name in enumerate(contents.names)
-            if name not in before or before[name].digest != contents.digests[i]
-        ]
-        if contents.features is not None:
-            # Seen whole before anything is added.
-            as_vectors(contents.features, None if self._embedder else self.width)
-        # Of files that were moved or copied.
-        known = self._store.vectors_of([contents.digests[i] for i in new])
-        missing = [i for i in new if contents.digests[i] not in known]
-        size = _PART if contents.features is None else _FEATURES
-        for start in range(0, len(missing), size):
-            part = missing[start : start + size]
-            vectors = self._embed_contents(contents, part, start, len(missing), progress)
-            self._keep(contents, columns, part, vectors)
-        moved = [i for i in new if contents.digests[i] in known]
-        self._keep(contents, columns, moved, [known[contents.digests[i]] for i in moved])
-        self._update(contents, columns, before, set(new))
-        gone = []
-        if drop_others:
-            left = set(contents.names)
-            gone = [row.place for name, row in before.items() if name not in left]
-            if gone:
-                self._store.remove(gone)
-        changed = sum(contents.names[i] in before for i in new)
-        return Changes(
-            added=len(new) - changed,
-            changed=changed,
-            unchanged=len(contents.names) - len(new),
-            removed=len(gone),
-            left_out=tuple(contents.problems),
-        )
 
-    def _keep(self, contents, columns, part, vectors):
-        if not part:
-            return
-        rows = [
-            Row(
-                *(-1, contents.root, contents.names[i], contents.labels[i], contents.digests[i]),
-                columns[i],
-            )
-            for i in part
-        ]
-        self._store.add(rows, as_vectors(vectors, self.width))
-
-    def _embed_contents(self, contents, part, done, count, progress):
-        """Vectors of some of the contents, `(n, D)`, after `done` of `count`."""
-        if contents.features is not None:
-            features = contents.features[part]
-            return self._embedder.embed_features(features) if self._embedder else features
-        if self._embedder is None:
-            raise ValueError(
-                "`source` must be vectors: the index has no model for images. Received: a folder"
-            )
-        told = progress and (lambda number, _: progress(done + number, count))
-        images = contents.images.unlabelled(np.array(part))
-        return self._embedder.embed_images(images, told)
-
-    def _update(self, contents, columns, before, new):
-        """Give rows whose content has not changed the labels and columns of now."""
-        updated = []
-        for i, name in enumerate(contents.names):
-            if i in new:
-                continue
-            row = before[name]._replace(label=contents.labels[i])
-            # Columns that are not given stay.
-            row = row._replace(columns={**row.columns, **columns[i]})
-            if row != before[name]:
-                updated.append(row)
-        if updated:
-            with self._store.rows.writing():
-                self._store.rows.add(updated)
-
-    def _gallery(self, where):
-        """The state of the rows, the prepared gallery of a filter (or `None`), and its places."""
-        key = json.dumps(where, sort_keys=True, default=_plain)
-        with self._lock:
-            state = self._store.rows.state()
-            if self._galleries.get("state") != state:
-                self._galleries = {"state": state}
-            if key not in self._galleries:
-                vectors, places = self._store.read(where)
-                if len(self._galleries) > _GALLERIES:
-                    # The oldest filter; that of all rows, "null", is the dear one.
-                    oldest = next(k for k in self._galleries if k not in ("state", "null"))
-                    del self._galleries[oldest]
-                prepared = prepare(vectors, places) if len(places) else None
-                self._galleries[key] = (prepared, places)
-            return state, *self._galleries[key]
-
-
-def _plain(value):
-    """What JSON does not know, in a filter: sets and NumPy's numbers."""
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    return value.item() if hasattr(value, "item") else repr(value)
-
-
-def _hit(row, distance):
-    path = str(Path(row.root) / row.name) if row.root else ""
-    return Hit(row.name, distance, row.label, path, row.columns)
+def _check_kind(kind):
+    check_choice("kind", kind, KINDS)
+    if kind != "exact":
+        # Before long work.
+        import_faiss()
 
 
 def _new(path):
@@ -628,61 +621,21 @@ def _new(path):
     return path
 
 
-def _keep_model(folder, model):
+def _keep_model(folder, model, **chosen):
     """Put a model into the folder of an index."""
     if model is None:
         return None
     if isinstance(model, str | Path):
-        open_embedder(model).keep(folder)
+        open_embedder(model, **chosen).keep(folder)
     elif hasattr(model, "save") and hasattr(model, "input_shape"):
         model.save(folder / "model.keras")
-        open_embedder(folder / "model.keras").keep(folder)
+        open_embedder(folder / "model.keras", **chosen).keep(folder)
     else:
         raise ValueError(
             "`model` must be a run folder, a .keras file, a keras.Model or None. "
             f"Received: model={model!r}"
         )
     return open_embedder(folder)
-
-
-def _read_source(source, names, labels, on_corrupt, progress):
-    if not isinstance(source, str | Path):
-        if not hasattr(source, "shape"):
-            raise ValueError(
-                "`source` must be a folder of images, an .npz file of features, or (n, F) floats. "
-                f"Received: {type(source).__name__}"
-            )
-        return sources.read_features(source, names, labels)
-    for name, value in (("names", names), ("labels", labels)):
-        if value is not None:
-            raise ValueError(
-                f"`{name}` must be given with floats only. Received: {name} with {str(source)!r}"
-            )
-    if Path(source).suffix == ".npz":
-        return sources.read_npz(source)
-    return sources.read_folder(source, on_corrupt, progress)
-
-
-def _columns_of_each(columns, contents):
-    """The columns of each row, n dicts."""
-    count = len(contents.names)
-    if columns is None:
-        return [{}] * count
-    if contents.root:
-        given = {name: values for name, values in columns.items() if isinstance(values, dict)}
-        known = set(contents.names)
-        for name, values in given.items():
-            wrong = [path for path in values if path not in known]
-            if wrong:
-                raise ValueError(
-                    "`columns` must have paths below the folder. "
-                    f"Received: {name!r} of {wrong[0]!r}, which is not there"
-                )
-        columns = {
-            name: [given[name].get(path) for path in contents.names] if name in given else values
-            for name, values in columns.items()
-        }
-    return check_columns(columns, count)
 
 
 def _open_vectors(cls, path):
@@ -695,5 +648,5 @@ def _open_vectors(cls, path):
     labels = [Path(name).parent.as_posix() for name in vectors.names]
     contents = sources.read_features(vectors.embeddings, vectors.names, labels)
     labels = [None if label == "." else label for label in labels]
-    index._put(contents._replace(root=vectors.folder, labels=labels), None, None, drop_others=False)
+    put(index._store, None, contents._replace(root=vectors.folder, labels=labels))
     return index

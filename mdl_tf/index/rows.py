@@ -134,12 +134,12 @@ class Rows:
                 for row in rows
             ],
         )
-        self._changed()
+        self.mark_changed()
 
     def remove(self, places):
         """Remove the rows of some places."""
         self._many("DELETE FROM rows WHERE place = ?", [(int(place),) for place in places])
-        self._changed()
+        self.mark_changed()
 
     def renumber(self, places):
         """Number the rows of all places, rising, from 0 on."""
@@ -147,14 +147,27 @@ class Rows:
         pairs = enumerate(places.tolist())
         moves = [(new, old) for new, old in pairs if new != old]
         self._many("UPDATE rows SET place = ? WHERE place = ?", moves)
-        self._changed()
+        self.mark_changed()
 
-    def _changed(self):
+    def mark_changed(self):
+        """Let the state be another, so that whoever has the index open looks again."""
         self._do("INSERT OR REPLACE INTO facts VALUES ('state', hex(randomblob(8)))")
 
-    def of_root(self, root):
-        """All rows of a root, a dict from name to `Row`."""
-        rows = self._all("SELECT * FROM rows WHERE root = ?", root)
+    def of_root(self, root, names=None):
+        """Rows of a root.
+
+        Args:
+            root: a folder, or the empty text.
+            names: which. Defaults to `None`: all.
+
+        Returns:
+            A dict from name to `Row`.
+        """
+        if names is None:
+            rows = self._all("SELECT * FROM rows WHERE root = ?", root)
+        else:
+            text = "SELECT * FROM rows WHERE root = ? AND name IN ({})"
+            rows = [row for part in self._parts(text, names, root) for row in part]
         return {row[2]: _as_row(row) for row in rows}
 
     def by_digest(self, digests):
@@ -164,10 +177,23 @@ class Rows:
 
     def named(self, name):
         """Rows of a name, or of a whole path."""
+        places = [(root, name) for root in self._roots()]
+        places += [
+            (root, name[len(root) + 1 :])
+            for root, _ in places
+            if root and name.startswith(f"{root}/")
+        ]
+        text = "SELECT * FROM rows WHERE root = ? AND name = ?"
+        return [_as_row(row) for place in places for row in self._all(text, *place)]
+
+    def _roots(self):
+        # From one to the next, and not row by row.
         rows = self._all(
-            "SELECT * FROM rows WHERE name = ?1 OR (root <> '' AND root || '/' || name = ?1)", name
+            "WITH RECURSIVE roots(root) AS (SELECT min(root) FROM rows UNION ALL "
+            "SELECT (SELECT min(root) FROM rows WHERE root > roots.root) FROM roots "
+            "WHERE root IS NOT NULL) SELECT root FROM roots WHERE root IS NOT NULL"
         )
-        return [_as_row(row) for row in rows]
+        return [root for (root,) in rows]
 
     def get(self, places):
         """The rows of some places, a dict from place to `Row`."""
@@ -186,6 +212,8 @@ class Rows:
         Raises:
             ValueError: for a filter that cannot be.
         """
+        if not where and len(self) == self.end:
+            return np.arange(self.end)
         conditions = check_where(where, {*ROW_COLUMNS, *self.columns()}) if where else []
         texts, values = [], []
         for column, comparison, wanted in conditions:
@@ -218,12 +246,12 @@ class Rows:
             "ORDER BY count(*) DESC, label"
         )
 
-    def _parts(self, text, values):
+    def _parts(self, text, values, *before):
         values = list(values)
         # SQLite takes some thousand values at a time.
         for start in range(0, len(values), 900):
             part = values[start : start + 900]
-            yield self._all(text.format(", ".join("?" * len(part))), *part)
+            yield self._all(text.format(", ".join("?" * len(part))), *before, *part)
 
     def _do(self, text, *values):
         with self._lock:

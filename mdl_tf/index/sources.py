@@ -25,6 +25,39 @@ class Contents(NamedTuple):
     problems: tuple = ()  # files that cannot be used
 
 
+def read_source(source, names=None, labels=None, on_corrupt="error", progress=None):
+    """What `Index.add` takes.
+
+    Args:
+        source: a folder of images, an `.npz` file of features, or `(n, F)` floats.
+        names: as for `read_features`, of floats only. Defaults to `None`.
+        labels: as for `read_features`, of floats only. Defaults to `None`.
+        on_corrupt: as for `read_folder`. Defaults to `"error"`.
+        progress: as for `read_folder`. Defaults to `None`.
+
+    Returns:
+        `Contents`.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(source, str | Path):
+        if not hasattr(source, "shape"):
+            raise ValueError(
+                "`source` must be a folder of images, an .npz file of features, or (n, F) floats. "
+                f"Received: {type(source).__name__}"
+            )
+        return read_features(source, names, labels)
+    for name, value in (("names", names), ("labels", labels)):
+        if value is not None:
+            raise ValueError(
+                f"`{name}` must be given with floats only. Received: {name} with {str(source)!r}"
+            )
+    if Path(source).suffix == ".npz":
+        return read_npz(source)
+    return read_folder(source, on_corrupt, progress)
+
+
 def read_folder(folder, on_corrupt="error", progress=None):
     """All images below a folder, at any depth; the label of each is the subfolder that it is in.
 

@@ -75,7 +75,6 @@ class _Watch:
     def __init__(self, loss_name):
         self._loss_name = loss_name
         self._counted = self._without_positive = self._anchors = self._batches = 0
-        self._step = None
 
     @property
     def is_over(self):
@@ -100,40 +99,23 @@ class _Watch:
             self._batches = BATCHES
             warn_of_few(self._counted / self._anchors, self._without_positive > 0, self._loss_name)
 
-    def look_in_graph(self, labels):
+    def look_in_graph(self, labels, steps_done):
         """The same as a part of a graph, which runs at its first steps.
 
         Args:
             labels: integers `(B,)`, symbolic.
-        """
-        if self._step is None:
-            with tf.init_scope(), tf.device("CPU:0"):
-                self._step = tf.Variable(0, trainable=False, name="batches_looked_at")
-
-        def look():
-            step = self._step.assign_add(1)
-            with tf.control_dependencies([step]):
-                tf.numpy_function(self.look, [labels], [])
-                return tf.identity(step)
-
-        # Afterwards a step costs no more than this comparison.
-        tf.cond(self._step < BATCHES, look, lambda: tf.identity(self._step))
-
-    def look_on_replica(self, labels, steps):
-        """The same for one of several replicas, which cannot make a variable of its own.
-
-        Args:
-            labels: integers `(B,)` of all replicas, symbolic.
-            steps: the variable that counts the steps of the training.
+            steps_done: the variable in which an optimizer counts its steps. A variable of our own
+                would be made inside the graph of the step, which is then traced twice.
         """
         with tf.init_scope():
-            first = int(steps.numpy())
+            end = int(steps_done.numpy()) + BATCHES
 
         def look():
             tf.numpy_function(self.look, [labels], [])
             return True
 
-        tf.cond(tf.convert_to_tensor(steps) < first + BATCHES, look, lambda: True)
+        # Afterwards a step costs no more than this comparison.
+        tf.cond(tf.convert_to_tensor(steps_done) < end, look, lambda: True)
 
 
 # For each model its losses, each with what was seen: a model is compiled anew with another loss.
@@ -151,17 +133,17 @@ def watch_batches(loss, labels):
         labels: integers `(B,)`, of all replicas.
     """
     model = find_training_model()
-    if model is None or model.jit_compile:
+    is_trained = model is not None and model.optimizer is not None
+    if not is_trained or model.jit_compile:
         return
     replicas = refs.find_replicas()
     if replicas is not None and tf.get_static_value(replicas.replica_id_in_sync_group) != 0:
         return
     watches = _WATCHES.setdefault(model, weakref.WeakKeyDictionary())
     watch = watches.setdefault(loss, _Watch(type(loss).__name__))
-    if replicas is not None and not tf.executing_eagerly():
-        watch.look_on_replica(labels, model.optimizer.iterations)
-    elif not tf.executing_eagerly():
-        watch.look_in_graph(labels)
+    if not tf.executing_eagerly():
+        if not watch.is_over:
+            watch.look_in_graph(labels, model.optimizer.iterations)
     elif not watch.is_over:
         watch.look(np.asarray(labels))
 

@@ -29,6 +29,23 @@ def resolve_devices(config):
     return config
 
 
+def refuse_cluster(what):
+    """Refuse several machines where one does the work.
+
+    Args:
+        what: does it, for the message.
+
+    Raises:
+        ConfigError: if `TF_CONFIG` names several workers.
+    """
+    cluster = read_cluster()
+    if cluster is not None:
+        raise ConfigError(
+            f"{what} is made by one machine; unset TF_CONFIG. "
+            f"Received: {len(cluster.workers)} workers in it"
+        )
+
+
 def find_strategy(config):
     """The strategy of a config, or `None` of one that trains on one device.
 

@@ -198,6 +198,7 @@ def _measure_validation(config, validation, loss, watch):
         ordered_stream(validation, config, watch.stream),
         columns.ks(config.dataset),
         margin=loss.gap,
+        verification=config.verification,
         seed=config.own_seed,
     )
 
@@ -212,6 +213,9 @@ def _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, las
             monitor=monitor_key(config), mode="max", patience=config.patience
         )
         measuring.append(early_stopping)
+    # Keras would make its variables inside the graph of the step, which is then traced twice.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     model.fit(
         stream,
         initial_epoch=first,

@@ -32,15 +32,16 @@ def train(config, run, *, report=print):
     """
     with run.alone("A run must be trained"):
         run.remove_unfinished()
-        if run.has_epochs:
-            config = run.config
-        else:
+        begins = not run.has_epochs
+        if begins:
             run.check_resumable()
-            config = resolve(resolve_devices(config))
-            run.keep_config(config)
+        config = resolve_devices(config if begins else run.config)
         # Threads and devices, before TensorFlow computes anything.
         prepare_keras(config)
         strategy = find_strategy(config)
+        if begins:
+            config = resolve(config)
+            run.keep_config(config)
         if strategy is not None:
             report(f"Train on {count(strategy.num_replicas_in_sync, 'replica')}.")
             wait_for_all(strategy)

@@ -16,7 +16,6 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 from helpers.loss_rows import ROWS
-
 from mdl_tf import distribute
 
 CLASSES, IMAGES, FEATURES, DIM = 12, 4, 20, 6

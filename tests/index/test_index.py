@@ -139,7 +139,7 @@ def test_a_kill_loses_the_unfinished_call_alone(tmp_path, monkeypatch, moment):
     if moment == "vectors":
         monkeypatch.setattr("mdl_tf.index.vectors.os.fsync", kill)
     else:
-        name = "add" if moment == "rows" else "_changed"
+        name = "add" if moment == "rows" else "mark_changed"
         monkeypatch.setattr(f"mdl_tf.index.rows.Rows.{name}", kill)
     with pytest.raises(Kill):
         index.add(vectors[10:], names=[str(i) for i in range(10, 20)])
@@ -171,7 +171,7 @@ def test_what_changes_during_a_search_is_searched_again(tmp_path, monkeypatch):
     index, other = Index.create(tmp_path / "i", None), None
     index.add(np.eye(6, dtype=np.float32))
     other = Index.open(tmp_path / "i")
-    gallery = index._gallery
+    gallery = index._searcher._view
 
     def changed_meanwhile(where):
         found = gallery(where)
@@ -179,7 +179,7 @@ def test_what_changes_during_a_search_is_searched_again(tmp_path, monkeypatch):
             other.remove([str(i) for i in range(5)])
         return found
 
-    monkeypatch.setattr(index, "_gallery", changed_meanwhile)
+    monkeypatch.setattr(index._searcher, "_view", changed_meanwhile)
     [hits] = index.search(np.eye(6, dtype=np.float32)[5:], k=6)
     assert [(hit.name, hit.distance) for hit in hits] == [("5", 0.0)]
 

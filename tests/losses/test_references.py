@@ -1,4 +1,4 @@
-"""Anchors against references: shares of a batch give the rows of the whole, and masks hide pairs."""
+"""Anchors against references: shares of a batch give the rows of the whole; masks hide pairs."""
 
 import numpy as np
 import pytest

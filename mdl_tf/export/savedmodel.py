@@ -1,0 +1,38 @@
+"""TensorFlow SavedModel: a folder for TensorFlow Serving and every language that TensorFlow has."""
+
+import json
+from pathlib import Path
+
+FACTS = "mdl_tf.json"
+
+
+def write(graph, path, facts):
+    """Write a model as a folder.
+
+    Args:
+        graph: a `keras.Model` that `graph.deployable` made.
+        path: of the folder, an empty one.
+        facts: a dict of texts, kept in `assets.extra`.
+    """
+    graph.export(path, verbose=False)
+    folder = Path(path) / "assets.extra"
+    folder.mkdir(exist_ok=True)
+    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path):
+    """A function from inputs to embeddings, by the runtime of this format.
+
+    Args:
+        path: of the folder.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+
+    def embed(inputs):
+        return loaded.serve(tf.constant(inputs)).numpy()
+
+    # What it belongs to must live as long as it.
+    embed.loaded = loaded
+    return embed
