@@ -31,6 +31,11 @@ def add_to(commands):
         choices=("0..255", "0..1", "-1..1"),
         help="what a .keras file of your own takes [0..255]",
     )
+    embed.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="every N-th image from the I-th on, for N machines; `mdl-tf index build` joins them",
+    )
     add_on_corrupt(embed)
 
     search = commands.add_parser(
@@ -75,6 +80,8 @@ def run_embed(args):
         from mdl_tf import search
     from mdl_tf.progress import ProgressLine
 
+    if args.shard is not None:
+        search.check_shard(args.shard)
     with ProgressLine(f"Embed {args.folder}") as line:
         vectors = search.embed_images(
             args.run,
@@ -82,6 +89,7 @@ def run_embed(args):
             output=args.model_output,
             input_range=args.input_range,
             on_corrupt=args.on_corrupt,
+            shard=args.shard,
             progress=line,
         )
         line.done(len(vectors), "images")
