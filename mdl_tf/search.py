@@ -23,6 +23,7 @@ from mdl_tf.datasets.usable import check_files
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.queries import list_images  # noqa: F401, for those who search
 from mdl_tf.metrics import prepare
 from mdl_tf.pictures import thumbnails
 from mdl_tf.reading import read_arrays
@@ -257,25 +258,6 @@ def _is_query(query, hit):
     with contextlib.suppress(OSError):
         return hit.distance < _SAME and filecmp.cmp(query, hit.path, shallow=False)
     return False
-
-
-def list_images(paths):
-    """Image files, and those below folders, in their order.
-
-    Args:
-        paths: of files and folders.
-
-    Returns:
-        A list of texts.
-
-    Raises:
-        ValueError: if a folder has no images.
-    """
-    files = []
-    for path in paths:
-        folder = Path(path).expanduser()
-        files += image_folder.read_any(folder).images.paths if folder.is_dir() else [str(path)]
-    return files
 
 
 def class_of(path, vectors):

@@ -67,9 +67,11 @@ def run(args):
             names, vectors = embed_files(index, args.queries, line)
             line.done(len(names), "queries")
         answers = []
-        for start in range(0, len(vectors), _PART):
-            part = vectors[start : start + _PART]
-            answers += index.classify(part, k, where=where, threshold=threshold)
+        with ProgressLine("Classify", stream=sys.stderr) as line:
+            for start in range(0, len(vectors), _PART):
+                part = vectors[start : start + _PART]
+                answers += index.classify(part, k, where=where, threshold=threshold)
+                line(len(answers), len(vectors))
     rows = [_row(name, answer) for name, answer in zip(names, answers, strict=True)]
     if args.out:
         head = ["image", "label", "share", "nearest", "distance", "second", "second_share"]

@@ -63,7 +63,7 @@ def put(store, embedder, contents, columns=None, progress=None, *, drop_others=F
     gone = []
     if drop_others:
         left = set(contents.names)
-        gone = [row.place for name, row in before.items() if name not in left]
+        gone = [row for name, row in before.items() if name not in left]
         if gone:
             store.remove(gone)
     changed = sum(contents.names[i] in before for i in new)

@@ -182,6 +182,17 @@ def test_cluster_an_index_and_a_folder(here, home):
         assert page.count("data:image/jpeg") == 7 and "most typical" in page
 
 
+def test_a_folder_with_a_broken_file(here, home):
+    write(home / "mixed/a.png", (1, 2, 3))
+    (home / "mixed/broken.png").write_bytes(b"no image")
+    code, _, err = here("cluster", "colours.keras", "mixed", "-k", "1", "--out", "b.csv")
+    assert code == 2 and "broken.png" in err and not (home / "b.csv").exists()
+    arguments = ("cluster", "colours.keras", "mixed", "-k", "1", "--out", "b.csv")
+    code, out, err = here(*arguments, "--on-corrupt", "skip")
+    assert code == 0 and "left out: mixed/broken.png, which" in out, err
+    assert [row["image"] for row in rows_of("b.csv")] == ["a.png"]
+
+
 def test_near_duplicates_of_a_folder(here, home):
     code, out, err = here("cluster", "photos.index", "--near-duplicates", "--threshold", "0.045")
     assert code == 0 and "6 images of 7 in 2 groups, and 1 image in none." in out, err
