@@ -99,7 +99,7 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
                 "label": asked.label,
                 "k": asked.k,
                 "answer": answer,
-                "pixels": pixels,
+                "pixels": None if pixels is None else image_file.shrink(pixels, SIDE),
                 "examples": () if answer else service.examples(SHOWN[0], asked.label),
             }
         )
@@ -243,13 +243,13 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
         return _read_asked(given, {"picture": body} if body else {}, k, limits)
 
     def search(asked):
-        """An `Answer`, and a small copy of the picture that was sent."""
+        """An `Answer`, and the picture that was sent."""
         options = asked.k, asked.where, asked.threshold
         if asked.picture is not None:
             if not service.takes_pictures:
                 raise Refusal(415, "This index has no model for pictures; it takes vectors.")
             pixels = open_picture(asked.picture, limits)
-            return service.search_pixels(pixels, *options), image_file.shrink(pixels, SIDE)
+            return service.search_pixels(pixels, *options), pixels
         if asked.vector is not None:
             return service.search_vector(asked.vector, *options), None
         return service.search_entry(str(asked.id), *options), None
