@@ -4,6 +4,7 @@ import json
 import sys
 
 from mdl_tf.cli import asking
+from mdl_tf.cli.index import add_server, open_index
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import quiet
 
@@ -29,6 +30,7 @@ def add_to(commands):
     )
     classify.add_argument("-k", default="5", help="how many images vote [5]")
     asking.add_filter(classify)
+    add_server(classify)
     classify.add_argument(
         "--threshold", metavar="DISTANCE", help="the largest distance of an image that votes"
     )
@@ -51,11 +53,10 @@ def run(args):
         raise ConfigError("`threshold` and `far` must not be given together. Received: both")
     asking.check_output("out", args.out, ".csv")
     with quiet():
-        from mdl_tf.index import Index
         from mdl_tf.index.queries import embed_files
     from mdl_tf.progress import ProgressLine
 
-    with Index.open(args.index) as index:
+    with open_index(args.index, args) as index:
         if far is not None:
             threshold = index.threshold_at(far)
         if not index.labels:

@@ -51,9 +51,8 @@ def add_to(commands):
     kind.add_argument("kind", metavar="KIND", help="exact, ivf, hnsw or pq")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
-    for command in (build, add, sync, remove, kind, show):
+    for command in (build, add, sync, remove, kind, show, *index_classes.add_to(actions)):
         add_server(command, with_model=command is not build)
-    index_classes.add_to(actions)
 
 
 def run(args):
