@@ -32,6 +32,7 @@ def add_to(commands):
     )
     classify.add_argument("-k", default="5", help="how many images vote [5]")
     asking.add_filter(classify)
+    add_server(classify)
     classify.add_argument(
         "--threshold", metavar="DISTANCE", help="the largest distance of an image that votes"
     )

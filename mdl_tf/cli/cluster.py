@@ -151,6 +151,9 @@ def _check_source(args):
             "FOLDER must be given with a run or a .keras file only. "
             f"Received: {args.source} and {args.folder}"
         )
+    for name in ("name", "model"):
+        if args.folder is not None and getattr(args, name) is not None:
+            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
 
 
 @contextlib.contextmanager
