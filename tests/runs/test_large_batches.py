@@ -19,7 +19,15 @@ def quiet(line):
 
 def test_settings_reach_the_model_and_the_stream():
     config = resolve(
-        TrainConfig(dataset="digits", backbone="conv4", image_size=16, classes_per_batch=3, **LARGE)
+        TrainConfig(
+            dataset="digits",
+            backbone="conv4",
+            image_size=16,
+            classes_per_batch=3,
+            images_per_class=4,
+            short_classes="error",
+            **LARGE,
+        )
     )
     model = build_training_model(config, 5, build_model(config))
     assert (model.micro_batch, model.memory.size, model.memory.start) == (5, 40, 2)
