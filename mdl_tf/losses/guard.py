@@ -13,7 +13,7 @@ from keras import ops
 
 from mdl_tf.losses import references as refs
 from mdl_tf.losses.checks import check_batch, check_weights, class_indices, nan_unless_finite
-from mdl_tf.losses.tile_size import check_tile, choose_form
+from mdl_tf.losses.tile_size import check_tile, choose_tile
 from mdl_tf.losses.tiles import by_tiles
 
 
@@ -99,26 +99,19 @@ def _compute_rows(formula, labels, embeddings, settings, tile, own_tiles):
     """The losses of anchors, at once or a tile of them at a time."""
     references = settings.pop("references")
 
-    def compute_tile(labels, embeddings, references, *weights):
-        more = dict(zip(tensors, weights, strict=True))
-        return formula(labels, embeddings, references=references, tile=None, **{**settings, **more})
-
-    def compute_tiled(size):
-        if own_tiles:
-            return formula(labels, embeddings, references=references, tile=size, **settings)
-        weights = list(tensors.values())
-        return by_tiles(compute_tile, labels, embeddings, references, weights, size)
-
+    tile = choose_tile(tile, embeddings, references.embeddings)
+    if tile is None or own_tiles:
+        return formula(labels, embeddings, references=references, tile=tile, **settings)
     # Such as a boundary that is learned: tiles want to know what has a gradient.
     tensors = {
         name: tf.convert_to_tensor(value)
         for name, value in settings.items()
         if isinstance(value, tf.Tensor | tf.Variable | keras.Variable)
     }
-    return choose_form(
-        tile,
-        embeddings,
-        references.embeddings,
-        lambda: compute_tile(labels, embeddings, references, *tensors.values()),
-        compute_tiled,
-    )
+
+    def compute_tile(labels, embeddings, references, *weights):
+        more = dict(zip(tensors, weights, strict=True))
+        return formula(labels, embeddings, references=references, tile=None, **{**settings, **more})
+
+    weights = list(tensors.values())
+    return by_tiles(compute_tile, labels, embeddings, references, weights, tile)

@@ -66,8 +66,8 @@ def margin_discriminate_loss(
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
         tile: anchors that are compared at a time, in memory that grows with B x tile and not with
-            B^2; `"auto"`: all at once unless that takes more than an eighth of the memory; `None`
-            or 0: all at once. Defaults to `"auto"`.
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors

@@ -24,6 +24,7 @@ class References(NamedTuple):
         is_shared: whether each replica has only a share of the anchors. Defaults to `False`.
         recorder: a `Recorder` that takes what `rows.spread` is given, where the anchors are a tile.
             Defaults to `None`: the losses are computed at once.
+        is_batch: whether they are the anchors themselves, each once. Defaults to `False`.
     """
 
     labels: Any
@@ -33,15 +34,11 @@ class References(NamedTuple):
     hidden: Any = None
     is_shared: bool = False
     recorder: Any = None
+    is_batch: bool = False
 
     def total(self, counted):
         """The sum over the replicas of what each counts of its own anchors, without gradient."""
         return _sum_over_replicas(counted) if self.is_shared else counted
-
-    @property
-    def is_batch(self):
-        """Whether they are the anchors themselves, all of them."""
-        return self.hidden is None and not self.is_shared
 
     def among_themselves(self):
         """The references of the references: each other, but for those hidden from every anchor."""
@@ -119,7 +116,7 @@ def of_batch(labels, embeddings):
         embeddings: shape `(B, D)`.
     """
     size = ops.shape(labels)[0]
-    return References(labels, embeddings, ops.arange(size), size)
+    return References(labels, embeddings, ops.arange(size), size, is_batch=True)
 
 
 def gather(labels, embeddings=None):

@@ -42,31 +42,27 @@ def check_tile(tile):
         ) from None
 
 
-def choose_form(tile, anchors, references, dense_form, tiled_form):
-    """What one of two forms gives: the dense one, or with more pairs than `tile` allows the tiled.
+def choose_tile(tile, anchors, references):
+    """How many anchors are compared at a time.
 
     Args:
         tile: as `check_tile` returns it.
         anchors: a tensor of all anchors, `(B, ...)`.
         references: a tensor of all references, `(M, ...)`.
-        dense_form: a function of nothing.
-        tiled_form: a function of the anchors of a tile, an integer or a scalar tensor.
+
+    Returns:
+        An integer, or `None` for all. `"auto"` is `None` where B or M are not known when the
+        function is traced: to have both forms and choose at each step would take three times the
+        time to trace, and XLA cannot.
     """
-    if tile is None:
-        return dense_form()
     if tile != "auto":
-        return tiled_form(tile)
-    most_pairs = int(memory_budget() / (_MATRICES * anchors.dtype.size))
+        return tile
     rows, columns = anchors.shape[0], references.shape[0]
-    if None not in (rows, columns):
-        if rows * columns <= most_pairs:
-            return dense_form()
-        return tiled_form(min(_LARGEST, max(_SMALLEST, _PAIRS // columns)))
-    rows, columns = (tf.shape(each, out_type=tf.int64)[0] for each in (anchors, references))
-    size = tf.clip_by_value(_PAIRS // tf.maximum(columns, 1), _SMALLEST, _LARGEST)
-    return tf.cond(
-        rows * columns <= most_pairs, dense_form, lambda: tiled_form(tf.cast(size, tf.int32))
-    )
+    if None in (rows, columns):
+        return None
+    if _MATRICES * anchors.dtype.size * rows * columns <= memory_budget():
+        return None
+    return min(_LARGEST, max(_SMALLEST, _PAIRS // columns))
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import tensorflow as tf
 from helpers.loss_rows import ROWS
 
 from mdl_tf import losses
-from mdl_tf.losses import tile_size
+from mdl_tf.losses import tile_size, tiles
 
 RNG = np.random.default_rng(0)
 LABELS = np.array([20, 21, 22, *RNG.integers(0, 6, 20)])  # three images without a positive
@@ -161,24 +161,26 @@ def test_in_a_graph_of_any_batch_size_and_under_xla(row, size, jit):
     assert_same(found, (expected[0], expected[1][:1]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [None, 23])
-def test_auto_takes_tiles_where_the_dense_form_would_take_too_much(size, monkeypatch):
+def test_auto_takes_tiles_where_the_dense_form_would_take_too_much(monkeypatch):
     taken = []
     monkeypatch.setattr(tile_size, "_LARGEST", 6)
     monkeypatch.setattr(tile_size, "_SMALLEST", 6)
-    original = losses.margin_discriminate.tiled_soft_violation
+    original = tiles.map_tiles
     monkeypatch.setattr(
-        losses.margin_discriminate,
-        "tiled_soft_violation",
-        lambda *arguments: taken.append(arguments[-1]) or original(*arguments),
+        tiles,
+        "map_tiles",
+        lambda function, inputs, tile: taken.append(tile) or original(function, inputs, tile),
     )
-    expected = step(*make("margin_discriminate", None))
-    for budget, is_tiled in ((23 * 23 * 40, False), (23 * 23 * 40 - 1, True)):
+    expected = step(*make("contrastive", None))
+    for budget, size, is_tiled in (
+        (23 * 23 * 40, 23, False),
+        (23 * 23 * 40 - 1, 23, True),
+        (0, None, False),  # not known when it is traced
+    ):
         monkeypatch.setattr(tile_size, "memory_budget", lambda budget=budget: budget)
-        found = in_graph(make("margin_discriminate", "auto")[0], size)
+        found = in_graph(make("contrastive", "auto")[0], size)
         assert_same(found, (expected[0], expected[1][:1]), rtol=1e-6)
-        # Of an unknown batch both are there, and one runs.
-        assert bool(taken) == (is_tiled or size is None)
+        assert taken == ([6] if is_tiled else [])
         taken.clear()
 
 
