@@ -6,6 +6,7 @@ import tempfile
 
 from mdl_tf.cli import asking
 from mdl_tf.cli.common import add_on_corrupt
+from mdl_tf.cli.index import add_server, open_index
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import quiet
 
@@ -67,6 +68,7 @@ def add_to(commands):
     )
     asking.add_filter(cluster)
     add_on_corrupt(cluster)
+    add_server(cluster)
     cluster.add_argument("--seed", default="0", help="of k-means [0]")
     cluster.add_argument("--out", metavar="FILE", help="table [groups.csv, or near-duplicates.csv]")
     cluster.add_argument("--page", metavar="FILE", help="page [as the table, but .html]")
@@ -158,7 +160,7 @@ def _opened(args):
     from mdl_tf.progress import ProgressLine
 
     if args.folder is None:
-        with Index.open(args.source) as index:
+        with open_index(args.source, args) as index:
             yield index
         return
     model = None if args.source == "none" else args.source

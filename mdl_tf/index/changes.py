@@ -39,6 +39,12 @@ def put(store, embedder, contents, columns=None, progress=None, *, drop_others=F
     Raises:
         ValueError: as `Index.add`.
     """
+    if contents.model is not None and store.model not in (None, contents.model):
+        raise ValueError(
+            "`source` must have vectors of the model of the index: embed its images again. "
+            f"Received: vectors of another model, of {contents.root}"
+        )
+    embedder = None if contents.model is not None else embedder
     columns = _columns_of_each(columns, contents)
     before = store.of_root(contents.root, None if drop_others else contents.names)
     new = [

@@ -265,8 +265,9 @@ class Index:
         """Add images or vectors; what is there with the same content is not embedded again.
 
         Args:
-            source: a folder of images; an `.npz` file of features, as for `--dataset npz`; or
-                `(n, F)` floats: features for the model, or vectors if the index has none.
+            source: a folder of images; an `.npz` file of features, as for `--dataset npz`, or one
+                that `mdl-tf embed` wrote with this model; or `(n, F)` floats: features for the
+                model, or vectors if the index has none.
             names: n texts, of floats only, each another. An image of the same folder and name, or
                 a vector of the same name, takes the place of the old one. Defaults to `None`: paths
                 below the folder; numbers.
@@ -307,7 +308,8 @@ class Index:
         return self._change(contents, columns, progress, drop_others=True)
 
     def _change(self, contents, columns, progress, **options):
-        self._check_model()
+        if contents.model is None:
+            self._check_model()
         changes = put(self._store, self._embedder, contents, columns, progress, **options)
         self._searcher.catch_up(progress)
         return changes
@@ -720,14 +722,9 @@ def _keep_model(folder, model, **chosen):
 
 
 def _open_vectors(cls, path):
-    from mdl_tf.search import Vectors
-
-    vectors = Vectors.load(path)
+    contents = sources.read_vectors(path)
     folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
     index = cls._create(Path(folder), None, temporary=folder)
-    index._store.rows.set_fact("model", vectors.model)
-    labels = [Path(name).parent.as_posix() for name in vectors.names]
-    contents = sources.read_features(vectors.embeddings, vectors.names, labels)
-    labels = [None if label == "." else label for label in labels]
-    put(index._store, None, contents._replace(root=vectors.folder, labels=labels))
+    index._store.rows.set_fact("model", contents.model)
+    put(index._store, None, contents)
     return index

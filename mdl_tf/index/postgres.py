@@ -266,11 +266,12 @@ class Postgres:
 
     def named(self, name):
         """Rows of a name, or of a whole path."""
-        text = (
-            f"SELECT {_FIELDS} FROM {{rows}} WHERE name = %s "
-            "OR (root <> '' AND root || '/' || name = %s) ORDER BY place"
-        )
-        return [Row(*row) for row in self._select(text, name, name)]
+        # Of a whole path the name is what follows some `/`.
+        parts = name.split("/")
+        names = ["/".join(parts[i:]) for i in range(len(parts))]
+        text = f"SELECT {_FIELDS} FROM {{rows}} WHERE name = ANY(%s) ORDER BY place"
+        rows = [Row(*row) for row in self._select(text, names)]
+        return [row for row in rows if name in (row.name, row.root and f"{row.root}/{row.name}")]
 
     def vectors_of(self, digests):
         """Vectors of contents that are there, a dict from digest to `(D,)` float32."""
