@@ -1,8 +1,8 @@
 """How long one image takes in each exported format, beside Keras; and one `mdl-tf search`.
 
-Networks without trained weights, which take the same time: Conv-4 at 32 pixels, EfficientNet-Lite0
-at 224. The search is in an index of 200 pictures, a process for each answer, with and without ONNX
-Runtime.
+Networks without trained weights, which take the same time: Conv-4 at 32 pixels and
+EfficientNet-Lite0 at 224. The search is in an index of 200 pictures, a process for each answer,
+with and without ONNX Runtime.
 
     python tests/benchmarks/benchmark_export.py
 """
