@@ -10,6 +10,7 @@ The map of the library; a wing's public names are in its `__init__.py`, its guid
                             training classes if the backbone has learned -> unit length: (B, D)
               losses        distances (B, B), pairs -> (B,) per anchor; its mean is the loss
               optimizers    a learning-rate factor for some layers
+              distribute    the same on several devices and machines
 
     evaluate  batches       every image once, in order
               embedding     embed(model, images) -> embeddings (N, D), labels (N,)
@@ -18,6 +19,7 @@ The map of the library; a wing's public names are in its `__init__.py`, its guid
 
     search    search        a folder -> vectors (N, D); an image -> the nearest of them
               index         the same as a folder that grows, with filters, classes and thresholds
+              export        the network for other programs: SavedModel, ONNX, LiteRT, OpenVINO
 
     around    config        every setting of a run, to and from JSON
               runs          a run: its folder, data, network, the loop that trains, its report
@@ -75,8 +77,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "compare",
         "config",
         "datasets",
+        "distribute",
         "doctor",
         "embedding",
+        "export",
         "index",
         "losses",
         "metrics",

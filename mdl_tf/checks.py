@@ -22,7 +22,7 @@ SHORT_CLASSES = ("error", "drop", "repeat")
 # `TrainConfig.augment`, `batches`: what `images.views.view` makes of an image in training.
 AUGMENTATIONS = ("none", "flip", "paper", "modern")
 # `TrainConfig.batch_norm`, `embedding.set_batch_norm`: what batch normalisation does in training.
-BATCH_NORMS = ("train", "frozen", "statistics")
+BATCH_NORMS = ("train", "frozen", "statistics", "synchronized")
 # `TrainConfig.pooling`, `embedding.embedding_model`: layers of `keras.layers`, without their rank,
 # whose outputs are added.
 POOLINGS = {

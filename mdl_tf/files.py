@@ -102,6 +102,25 @@ def _describe(number, temporary):
     return text
 
 
+def check_room(folder, needed, what):
+    """Refuse long work whose files will not fit on the disk.
+
+    Args:
+        folder: where they will be; it need not be there yet.
+        needed: bytes.
+        what: that needs them, such as `"A run"`.
+
+    Raises:
+        OSError: if less is free, with the folder, what is needed and what is free.
+    """
+    folder = Path(folder)
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        megabytes = f"{needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+        raise OSError(errno.ENOSPC, f"{what} needs about {megabytes}", str(folder))
+
+
 def remove_leftovers(folder):
     """Remove what a kill left half-written: files and folders of ours that nobody writes.
 

@@ -17,21 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdl_tf import batches, datasets
-from mdl_tf.checks import check_choice, check_integer
-from mdl_tf.config import ConfigError
+from mdl_tf import datasets
+from mdl_tf.checks import check_integer
 from mdl_tf.datasets.own import folder as image_folder
 from mdl_tf.datasets.usable import check_files
-from mdl_tf.embedding import embed, load_model, outputs, units
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
+from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.queries import list_images  # noqa: F401, for those who search
 from mdl_tf.metrics import prepare
 from mdl_tf.pictures import thumbnails
 from mdl_tf.reading import read_arrays
-from mdl_tf.runs import Run
 from mdl_tf.words import clean
 
-BATCH = 64
 SHOWN = 20  # rows and columns of a picture
 _SAMPLE = 16  # images by which the units of a network are judged
 _LONGEST = 26  # letters of a name in it
@@ -198,7 +196,8 @@ def embed_images(
         ValueError: if the run has no model of images, or the folder no images, or `output` or
             `input_range` is none that there is.
     """
-    model, augment, digest = _opened(run, output, input_range)
+    embedder = open_embedder(run, output=output, input_range=input_range, name="run")
+    embedder.check_images()
     folder = Path(folder).expanduser()
     if folder.is_file():
         collection, folder = _one_image(folder), folder.parent
@@ -209,19 +208,15 @@ def embed_images(
     collection = datasets.check(collection, on_corrupt, progress, singles=True)
     images = collection.images
     if not Path(run).expanduser().is_dir():
-        _doubt(model, images, output, input_range)
-    embeddings = _embedded(model, augment, images, progress, output, input_range)
+        _doubt(embedder, images)
+    embeddings = embedder.embed_images(images, progress)
     root = Path(folder).absolute()
     names = tuple(Path(path).absolute().relative_to(root).as_posix() for path in images.paths)
     return Vectors(
-        embeddings,
-        names,
-        str(root),
-        digest,
-        collection.problems,
-        output,
-        input_range,
-        tuple(digest.decode() for digest in images.digests.tolist()),
+        *(embeddings, names, str(root), embedder.digest, collection.problems),
+        output=output,
+        input_range=input_range,
+        digests=tuple(digest.decode() for digest in images.digests.tolist()),
     )
 
 
@@ -283,16 +278,17 @@ def nearest(run, vectors, queries, k=10, *, leave_out_query=False):
     if not isinstance(vectors, Vectors):
         vectors = Vectors.load(vectors)
     k = check_integer("k", k, least=1, most=len(vectors))
-    chosen = vectors.output, vectors.input_range
-    model, augment, digest = _opened(run, *chosen)
-    if vectors.model != digest:
+    embedder = open_embedder(
+        run, output=vectors.output, input_range=vectors.input_range, name="run"
+    )
+    if vectors.model != embedder.digest:
         raise ValueError(
             "The vectors must come from the same model as the queries' embeddings: embed the "
             f"folder again. Received: vectors of {vectors.folder} by another model than {run}, or "
             "by the same trained with another `augment`, which a .keras file does not tell"
         )
     images = check_files(queries, "queries")
-    embeddings = _embedded(model, augment, images, None, *chosen)
+    embeddings = embedder.embed_queries(images)
     wanted = min(k + _COPIES, len(vectors)) if leave_out_query else k
     indices, distances = vectors.prepared.neighbors(embeddings, wanted)
     hits = [
@@ -310,25 +306,6 @@ def _is_query(query, hit):
     with contextlib.suppress(OSError):
         return hit.distance < _SAME and filecmp.cmp(query, hit.path, shallow=False)
     return False
-
-
-def list_images(paths):
-    """Image files, and those below folders, in their order.
-
-    Args:
-        paths: of files and folders.
-
-    Returns:
-        A list of texts.
-
-    Raises:
-        ValueError: if a folder has no images.
-    """
-    files = []
-    for path in paths:
-        folder = Path(path).expanduser()
-        files += image_folder.read_any(folder).images.paths if folder.is_dir() else [str(path)]
-    return files
 
 
 def class_of(path, vectors):
@@ -395,62 +372,20 @@ def _thumbnail(path):
         return thumbnails.missing(160)
 
 
-def _opened(run, output=None, input_range=None):
-    """The model of a run or file, the augmentation it was trained with, and a digest of it all."""
-    if input_range is not None:
-        check_choice("input_range", input_range, units.RANGES)
-    if not isinstance(run, str | Path):
-        raise ValueError(
-            "`run` must be the path of a run folder or a .keras file. "
-            f"Received: {type(run).__name__}"
-        )
-    path, augment = Path(run).expanduser(), None
-    if path.is_dir():
-        opened = Run.open(path)
-        path, augment = opened.model, opened.config.augment
-        if input_range not in (None, "0..255"):
-            raise ConfigError(
-                "`input_range` is for a .keras file of your own; the network of a run takes "
-                f"0..255. Received: input_range={input_range!r} with {run}"
-            )
-    if not path.is_file():
-        raise ConfigError(
-            "The run must be a run folder with a model.keras, or a .keras file. "
-            f"Received: {run}, without {path}"
-        )
-    if path.suffix in (".h5", ".hdf5", ".npz"):
-        raise ConfigError(
-            "The run must be a run folder with a model.keras, or a .keras file. "
-            f"Received: {run}, a file of another kind"
-        )
-    model, content = _loaded(path, path.stat().st_mtime_ns)
-    if len(model.input_shape) != 4:
-        raise ConfigError(
-            f"The run must be of a network that takes images. Received: {run}, which takes "
-            f"features, {model.input_shape[1]} numbers"
-        )
-    outputs.check_output(model, output)
-    # The same network sees another part of the image after another augmentation.
-    choices = [str(choice) for choice in (output, input_range) if choice is not None]
-    return model, augment, image_file.digest(" ".join([content, str(augment), *choices]).encode())
-
-
-@functools.lru_cache(maxsize=2)
-def _loaded(path, changed):
-    """The model in a file and a digest of it; kept, as searches often come one after the other."""
-    return load_model(path, compile=False), image_file.digest(path.read_bytes())
-
-
-def _doubt(model, images, output, input_range):
+def _doubt(embedder, images):
     """Warn of a file whose network ends in classes, or was trained on pixels in other units."""
-    classifier = units.find_classifier(model) if output is None else None
+    from mdl_tf import batches
+    from mdl_tf.embedding import units
+
+    model = embedder.model
+    classifier = units.find_classifier(model) if embedder.output is None else None
     if classifier:
         warnings.warn(
             f"The network ends in {classifier}, which are no embeddings: save the part before it, "
             "keras.Model(model.inputs, model.layers[-2].output).save('embedder.keras')",
             stacklevel=3,
         )
-    if input_range is None and None not in model.input_shape[1:3]:
+    if embedder.input_range is None and None not in model.input_shape[1:3]:
         sample = images.take(np.arange(min(_SAMPLE, len(images))))
         pixels, _ = next(iter(batches.ordered(sample, _SAMPLE, model.input_shape[1:3], None)))
         doubt = units.doubt_units(model, np.asarray(pixels))
@@ -460,12 +395,3 @@ def _doubt(model, images, output, input_range):
                 "input_range='0..1' or '-1..1' (--input-range); with '0..255' this is not said.",
                 stacklevel=3,
             )
-
-
-def _embedded(model, augment, images, progress=None, output=None, input_range=None):
-    stream = batches.ordered(images, BATCH, model.input_shape[1:3], augment)
-    if input_range is not None:
-        stream = stream.map(lambda x, y: (units.scale_pixels(x, input_range), y))
-    count = len(images)
-    report = progress and (lambda done, _: progress(done, count))
-    return embed(model, stream, output=output, progress=report)[0]

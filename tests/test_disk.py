@@ -5,12 +5,15 @@ import errno
 import os
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from helpers import tiny
 
+from mdl_tf.embedding import load_model
 from mdl_tf.files import UNFINISHED, find_disk_error, replacing
 from mdl_tf.reading import read_json
+from mdl_tf.runs.keeping import bytes_of_run
 
 
 @contextlib.contextmanager
@@ -89,6 +92,26 @@ def test_a_run_without_room_says_so_and_goes_on_with_room(name, features, tmp_pa
     assert not list(run.rglob(UNFINISHED + "*"))
 
 
+def test_a_run_that_will_not_fit_is_refused_before_its_first_step(features, tmp_path, monkeypatch):
+    free = 3_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    monkeypatch.setattr("mdl_tf.runs.single.bytes_of_run", lambda network: 5_000_000)
+    code, _, err = tiny.train(features, tmp_path / "runs", "r")
+    assert code == 2
+    run = tmp_path / "runs" / "r"
+    assert err == f"mdl-tf: error: {run}: A run needs about 5 MB, and 3 MB are free; make room\n"
+    assert not (tmp_path / "runs").exists()
+    free = 5_000_000
+    assert tiny.train(features, tmp_path / "runs", "r")[0] == 0
+
+
+def test_what_a_run_needs_is_at_least_what_it_writes(features, tmp_path):
+    assert tiny.train(features, tmp_path / "runs", "r")[0] == 0
+    run = tmp_path / "runs" / "r"
+    written = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    assert written < bytes_of_run(load_model(run / "model.keras", compile=False))
+
+
 @pytest.mark.longest
 def test_a_comparison_without_room(features, tmp_path):
     with failing(errno.ENOSPC, tmp_path, "seed-1.json"):
@@ -112,7 +135,9 @@ def test_a_folder_of_runs_that_is_read_only(command, features, tmp_path, monkeyp
 @pytest.mark.longest
 @pytest.mark.skipif(shutil.which("mount") is None, reason="no disk of a size of its own")
 @pytest.mark.parametrize("size", ["64k", "200k"])
-def test_a_disk_that_is_really_full(size, features, tmp_path):
+def test_a_disk_that_is_really_full(size, features, tmp_path, monkeypatch):
+    # It fills up while the run is at work.
+    monkeypatch.setattr("mdl_tf.runs.single.bytes_of_run", lambda network: 0)
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]

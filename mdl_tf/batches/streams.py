@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mdl_tf.batches.plan import BalancedPlan
 from mdl_tf.checks import CACHES, check_integer
+from mdl_tf.distribute.workers import check_alike
 from mdl_tf.images import cache as image_cache
 from mdl_tf.images import views
 
@@ -21,6 +22,8 @@ def balanced(
     cache="none",
     cache_dir=None,
     progress=None,
+    strategy=None,
+    numbered=False,
 ):
     """An endless stream of P x K batches, decoded and augmented in parallel.
 
@@ -47,14 +50,21 @@ def balanced(
             `~/.cache/mdl_tf`.
         progress: a function of (images done, images), called while they are decoded. Defaults to
             `None`.
+        strategy: the `tf.distribute.Strategy` of a model that several replicas train: each gets its
+            rows of the same batches, in order, and each worker decodes its own rows alone. Defaults
+            to `None`: whole batches, which Keras shares out among the devices of one machine.
+        numbered: whether labels come as `{"labels": ..., "images": ...}`, with the index of each
+            image in the set beside them, for `MetricModel(memory=...)`. Defaults to `False`.
 
     Returns:
         A `tf.data.Dataset` of images `(P * K, H, W, 3)` float32 RGB in 0..255, or features
-        `(P * K, F)`, and labels `(P * K,)` int64, class by class.
+        `(P * K, F)`, and labels `(P * K,)` int64, class by class. With a `strategy` of several
+        replicas a `tf.distribute.DistributedDataset` of their shares.
 
     Raises:
-        ValueError: if an argument is not one of the above, the set has too few or short classes, or
-            what is to be cached does not fit.
+        ValueError: if an argument is not one of the above, the set has too few or short classes,
+            what is to be cached does not fit, a batch cannot be divided by the replicas, or workers
+            have different data or settings.
     """
     start_step = check_integer("start_step", start_step, least=0)
     plan = BalancedPlan(
@@ -64,33 +74,55 @@ def balanced(
         seed=seed,
         short_classes=short_classes,
     )
+    size = plan.batch_size
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    if size % replicas:
+        raise ValueError(
+            "`classes_per_batch` times `images_per_class` must be divisible by the replicas of the "
+            f"`strategy`, which take equal shares. Received: {classes_per_batch} classes of "
+            f"{images_per_class} images, {replicas} replicas"
+        )
+    if replicas > 1:
+        settings = (classes_per_batch, images_per_class, image_size, str(augment), seed, start_step)
+        check_alike(strategy, image_set.labels, image_set.class_names, settings)
     # Where tf.data works; a GPU would hand every image back and forth.
     with tf.device("CPU"):
         load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
         labels = tf.constant(image_set.labels, tf.int64)
-    size = plan.batch_size
 
-    def indices(step):
+    def rows_of(step, first, rows):
         batch = tf.numpy_function(plan.batch, [step], tf.int64, stateful=False)
         batch = tf.ensure_shape(batch, (size,))
         # The number of an image in the whole stream: its seed.
-        return tf.data.Dataset.from_tensor_slices(
-            (batch, step * size + tf.range(size, dtype=tf.int64))
-        )
+        numbers = step * size + tf.range(size, dtype=tf.int64)
+        mine = slice(first, first + rows)
+        return tf.data.Dataset.from_tensor_slices((batch[mine], numbers[mine]))
 
     def example(i, number):
         image = load(i)
         if view is not None:
             image = view.train(image, tf.stack([seed, number]))
             image = tf.ensure_shape(image, (*_pair(image_size), 3))
-        return image, labels[i]
+        return image, ({"labels": labels[i], "images": i} if numbered else labels[i])
 
-    stream = tf.data.Dataset.counter(start=start_step)
-    stream = stream.flat_map(indices)
-    stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    stream = _batched(stream, size, drop_remainder=True)
-    # tf.data does not see it; whoever reads a set to its end must.
-    stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    def make_stream(first, rows, share):
+        """Rows `first` to `first + rows` of every batch, in batches of a share of them."""
+        stream = tf.data.Dataset.counter(start=start_step)
+        stream = stream.flat_map(lambda step: rows_of(step, first, rows))
+        stream = stream.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        stream = _batched(stream, share, drop_remainder=True)
+        # tf.data does not see it; whoever reads a set to its end must.
+        return stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+    def make_share(worker):
+        """What one worker reads: its replicas take turns."""
+        rows = size // worker.num_input_pipelines
+        return make_stream(worker.input_pipeline_id * rows, rows, size // replicas)
+
+    if replicas == 1:
+        stream = make_stream(0, size, size)
+    else:
+        stream = strategy.distribute_datasets_from_function(make_share)
     stream.is_balanced = True  # nobody has to look whether its anchors count
     return stream
 

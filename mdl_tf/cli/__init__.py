@@ -6,7 +6,21 @@ import sys
 import warnings
 
 from mdl_tf import __version__
-from mdl_tf.cli import compare, convert, datasets, doctor, evaluate, index, recipes, search, train
+from mdl_tf.cli import (
+    classify,
+    cluster,
+    compare,
+    convert,
+    datasets,
+    doctor,
+    evaluate,
+    export,
+    index,
+    recipes,
+    search,
+    serve,
+    train,
+)
 from mdl_tf.cli.common import Parser, printing_safely, refused_by_disk
 from mdl_tf.config import ConfigError
 from mdl_tf.words import clean, shorten
@@ -19,6 +33,10 @@ _COMMANDS = {
     "embed": search.run_embed,
     "search": search.run_search,
     "index": index.run,
+    "classify": classify.run,
+    "cluster": cluster.run,
+    "serve": serve.run,
+    "export": export.run,
     "datasets": datasets.run,
     "recipes": recipes.run,
     "convert-weights": convert.run,
@@ -32,7 +50,10 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"mdl-tf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for command in (train, evaluate, compare, doctor, search, index, datasets, recipes, convert):
+    for command in (
+        *(train, evaluate, compare, doctor, search, index, classify, cluster, serve, export),
+        *(datasets, recipes, convert),
+    ):
         command.add_to(commands)
     return parser
 

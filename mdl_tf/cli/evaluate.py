@@ -5,8 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):
@@ -38,6 +39,13 @@ def add_to(commands):
         help="NMI and F1, by k-means with as many clusters as classes [as in the run]",
     )
     evaluate.add_argument(
+        "--verification",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="how well a distance tells pairs of one class from pairs of two: equal error rate, "
+        "true accept rates, and what the thresholds of the run give here [as in the run]",
+    )
+    evaluate.add_argument(
         "--model-output", metavar="NAME", help="which output, of a model with several"
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -67,6 +75,7 @@ def run(args):
     run = _open(args)
     with quiet():
         from mdl_tf.metrics import columns
+        from mdl_tf.metrics.calibration import describe_trial
         from mdl_tf.runs.evaluate import evaluate_file, evaluate_run
 
     measured = (evaluate_file if isinstance(run, Path) else evaluate_run)(
@@ -77,6 +86,7 @@ def run(args):
         crop_to_box=args.crop_to_box,
         on_corrupt=args.on_corrupt,
         clustering=args.clustering,
+        verification=args.verification,
         output=args.model_output,
         # Standard output holds nothing but the JSON.
         stream=sys.stderr if args.json else None,
@@ -90,4 +100,6 @@ def run(args):
         )
         name = run.stem if isinstance(run, Path) else run.folder.name
         print(columns.table({name: measured}))
+        if measured.get("thresholds"):
+            print(describe_trial(measured["thresholds"]))
     return 0

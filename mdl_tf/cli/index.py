@@ -3,8 +3,10 @@
 import os
 
 from mdl_tf.checks import check_number
-from mdl_tf.cli.common import Parser, add_on_corrupt, quiet
+from mdl_tf.cli import index_classes
+from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):
@@ -28,6 +30,7 @@ def add_to(commands):
         default="exact",
         help="exact; or with FAISS ivf, hnsw, or pq where memory is short [exact]",
     )
+    add_own_model(build)
     add = actions.add_parser("add", help="add images; what is there already is not embedded again")
     add.add_argument("index", metavar="INDEX")
     add.add_argument("source", metavar="SOURCE", nargs="+", help=sources)
@@ -49,16 +52,18 @@ def add_to(commands):
     kind.add_argument("kind", metavar="KIND", help="exact, ivf, hnsw or pq")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
-    for command in (build, add, sync, remove, kind, show):
+    for command in (build, add, sync, remove, kind, show, *index_classes.add_to(actions)):
         add_server(command, with_model=command is not build)
 
 
 def run(args):
     """Run the command."""
     if args.action is None:
-        raise ConfigError(
-            "`index` must be one of build, add, sync, remove, kind, show. Received: none"
-        )
+        own = ("build", "add", "sync", "remove", "kind", "show")
+        actions = ", ".join((*own, *index_classes.ACTIONS))
+        raise ConfigError(f"`index` must be one of {actions}. Received: none")
+    if args.action in index_classes.ACTIONS:
+        index_classes.check(args)
     with quiet():
         from mdl_tf.index import Index
     if args.action == "build":
@@ -70,6 +75,8 @@ def run(args):
             _set_kind(index, args.kind)
         elif args.action == "show":
             _show(index)
+        elif args.action in index_classes.ACTIONS:
+            index_classes.run(args, index)
         else:
             _change(args, index)
     return 0
@@ -90,7 +97,8 @@ def _build(args, index_class):
     model = None if args.model == "none" else args.model
     # Read before anything is made.
     columns = _columns(args)
-    with index_class.create(output, model, args.kind) as index:
+    chosen = {"output": args.model_output, "input_range": args.input_range}
+    with index_class.create(output, model, args.kind, **chosen) as index:
         try:
             _change(args, index, columns)
             if args.kind != "exact":
@@ -262,7 +270,9 @@ def search_index(args, queries, k):
     Raises:
         ValueError: as `Index.search`.
     """
+    from mdl_tf.index import Hit
     from mdl_tf.reading import parse_json
+    from mdl_tf.serve import running
 
     if args.leave_out_query:
         raise ConfigError("`leave_out_query` is of vectors, not of an index. Received: an index")
@@ -275,6 +285,10 @@ def search_index(args, queries, k):
         except ValueError as error:
             raise ConfigError(f"`where` must be JSON. Received: {args.where!r}, {error}") from error
     numbers = {name: _as_number(name, getattr(args, name)) for name in ("threshold", "far")}
+    # One that has the model loaded, if somebody serves this index.
+    rows = running.ask(args.run, queries, k, where=where, **numbers)
+    if rows is not None:
+        return [[Hit(**hit) for hit in hits] for hits in rows]
     with open_index(args.run, args) as index:
         threshold = numbers["threshold"]
         if numbers["far"] is not None:

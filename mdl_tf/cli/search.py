@@ -4,10 +4,11 @@ import json
 import os
 import sys
 
-from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model
 from mdl_tf.cli.index import add_to_search, is_index, refuse_filters, search_index
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
+from mdl_tf.progress import quiet
 from mdl_tf.words import clean, shorten
 
 
@@ -23,14 +24,7 @@ def add_to(commands):
     embed.add_argument(
         *("-o", "--output"), default="vectors.npz", metavar="FILE", help="[vectors.npz]"
     )
-    embed.add_argument(
-        "--model-output", metavar="NAME", help="which output of a .keras file with several"
-    )
-    embed.add_argument(
-        "--input-range",
-        choices=("0..255", "0..1", "-1..1"),
-        help="what a .keras file of your own takes [0..255]",
-    )
+    add_own_model(embed)
     embed.add_argument(
         "--shard",
         metavar="I/N",

@@ -1,11 +1,14 @@
 """`mdl-tf train`: the settings as flags, a new run or an interrupted one."""
 
 import contextlib
+import io
 import logging
 import os
+import shutil
 import sys
+import tempfile
 
-from mdl_tf.cli.common import flag, quiet
+from mdl_tf.cli.common import flag
 from mdl_tf.cli.recipes import announcement
 from mdl_tf.cli.settings import (
     add_settings,
@@ -15,6 +18,7 @@ from mdl_tf.cli.settings import (
     refuse_missing,
 )
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):
@@ -73,17 +77,57 @@ def run(args):
                 f"Received: {args.restart} and {args.resume}"
             )
         args.resume = args.resume or args.restart
+    cluster = _read_cluster(args)
     if args.resume:
         _refuse_settings(args, settings)
-        run = Run.open(args.resume)
-        if args.restart:
-            run.begin_again()
-    else:
-        run = _new(args, settings)
-    with run.alone("A run must be trained"):
-        if "epochs" in settings and args.resume:
-            run.extend(settings["epochs"])
-        return _train(run)
+    if cluster is not None and not cluster.is_chief:
+        return _follow(args, settings, cluster)
+    run = Run.open(args.resume) if args.resume else _new(args, settings)
+    return _train(run, run.folder, args, settings)
+
+
+def _read_cluster(args):
+    """The cluster that this process belongs to, or `None`."""
+    from mdl_tf.distribute import read_cluster
+
+    cluster = read_cluster()
+    if cluster is not None and not (args.resume or args.name):
+        raise ConfigError(
+            "`--name` must be given with several workers, so that all train the same run. "
+            f"Received: TF_CONFIG with {len(cluster.workers)} workers"
+        )
+    return cluster
+
+
+def _follow(args, settings, cluster):
+    """Train as a worker that is not the chief: all that it keeps is in a folder of its own."""
+    from mdl_tf.runs import Run
+
+    folder = args.resume or os.path.join(args.runs_dir, args.name)
+    print(
+        f"Worker {cluster.index + 1} of {len(cluster.workers)}: the chief alone writes {folder}.",
+        flush=True,
+    )
+    if not args.resume and os.path.isdir(folder) and Run(folder).has_epochs:
+        # As the chief is told, for whom this worker would wait.
+        raise ConfigError(
+            f"`name` must be new, or go on with `--resume {folder}`. "
+            f"Received: name={args.name!r}, which exists"
+        )
+    with tempfile.TemporaryDirectory(prefix="mdl-tf-worker-") as own:
+        if args.resume:
+            Run.open(args.resume)  # refused as the chief's is
+            copy = os.path.join(own, "run")
+            left_out = shutil.ignore_patterns("tensorboard", "earlier-*", ".lock")
+            shutil.copytree(args.resume, copy, ignore=left_out)
+            run = Run.open(copy)
+            if "epochs" in settings and run.config.epochs == settings["epochs"]:
+                del settings["epochs"]  # the chief was faster
+        else:
+            args.runs_dir = own
+        with contextlib.redirect_stdout(io.StringIO()):
+            run = run if args.resume else _new(args, settings)
+            return _train(run, folder, args, settings)
 
 
 def _as_data(args):
@@ -118,11 +162,21 @@ def _as_data(args):
     )
 
 
-def _train(run):
-    """Train the run, which no other process does now."""
+def _train(run, folder, args, settings):
+    """Train a run, as the only process in its folder; `folder` is where it goes on."""
+    if args.restart:
+        run.begin_again()
+    with run.alone("A run must be trained"):
+        if "epochs" in settings and args.resume:
+            run.extend(settings["epochs"])
+        return _train_alone(run, folder)
+
+
+def _train_alone(run, folder):
     config = run.config
     print("Load TensorFlow ...", flush=True)
     with quiet():
+        from mdl_tf.distribute.workers import tell_of_lost_worker
         from mdl_tf.runs import train
     # Each network of a run is traced anew, which TensorFlow takes for a mistake.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -130,9 +184,14 @@ def _train(run):
     try:
         train(config, run)
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with: mdl-tf train --resume {run.folder}", file=sys.stderr)
+        print(f"\nInterrupted. Go on with: mdl-tf train --resume {folder}", file=sys.stderr)
         return 130
-    except Exception:
+    except Exception as error:
+        lost = tell_of_lost_worker(error)
+        if lost:
+            raise ConfigError(
+                f"{lost}. Go on by starting all workers with: mdl-tf train --resume {folder}"
+            ) from error
         run.discard_if_new()
         # Not instead of the error, where that is of a damaged file.
         with contextlib.suppress(ConfigError):

@@ -39,8 +39,10 @@ def compare(comparison, folder, *, report=print, stream=None):
     """
     # TensorFlow; the rest is light, so that a wrong argument is told at once.
     from mdl_tf.compare.runner import Runner
+    from mdl_tf.runs.replicas import on_devices, refuse_cluster
 
-    with folder.alone():
+    refuse_cluster("A comparison")
+    with folder.alone(), on_devices(comparison.config):
         runner = Runner(comparison, folder, report, stream)
         report(runner.forecast())
         try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mdl_tf.checks import shown
 from mdl_tf.config import versions
 from mdl_tf.config.setting import ConfigError
 from mdl_tf.datasets.table import DATASETS
@@ -48,6 +49,28 @@ def spell_weights(weights):
     return {"random": None, "imagenet": name}.get(name, weights)
 
 
+def spell_devices(devices):
+    """The number of devices as text, `None` for one device, or `"all"`.
+
+    Args:
+        devices: what was given.
+
+    Returns:
+        What `TrainConfig.devices` is.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if devices is None or devices == "all":
+        return devices
+    text = str(devices).strip()
+    if isinstance(devices, bool) or not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ConfigError(
+            f"`devices` must be all, or a number of at least 1. Received: devices={shown(devices)}"
+        )
+    return str(int(text))
+
+
 def is_set(config, name):
     """Whether a field has another value than it has by default.
 
@@ -86,6 +109,11 @@ def check_together(config):
         raise ConfigError(
             "`fold` must be one of the `folds`, of which there are at least two. "
             f"Received: fold={config.fold}, folds={config.folds}"
+        )
+    if config.jit and config.devices not in (None, "1"):
+        raise ConfigError(
+            "`jit` must be left out with `devices`: XLA cannot compile a step of several. "
+            f"Received: jit=True, devices={config.devices!r}"
         )
     if config.warm_up_epochs >= config.epochs:
         raise ConfigError(
@@ -145,6 +173,11 @@ def refuse_unused(config):
         raise ConfigError(
             "`validation` must be left out with `folds`, of which each is the validation "
             f"classes once. Received: validation={config.validation}, folds={config.folds}"
+        )
+    if is_set(config, "memory_start") and not config.memory:
+        raise ConfigError(
+            "`memory_start` is of a `memory` only; else leave it out. "
+            f"Received: memory_start={config.memory_start}, memory=0"
         )
     for name, choice, values in ONLY_WITH:
         chosen = getattr(config, choice)

@@ -118,8 +118,9 @@ class TrainConfig:
     batch_norm: str | None = setting(
         None,
         "batch normalisation: train; frozen: running statistics, nothing of it is trained; "
-        "statistics: running statistics, scale and shift are trained; default: train, and "
-        "statistics with pretrained weights",
+        "statistics: running statistics, scale and shift are trained; synchronized: train with the "
+        "statistics of all devices; default: train, synchronized with --devices, and statistics "
+        "with pretrained weights",
         choices=checks.BATCH_NORMS,
         optional=True,
     )
@@ -143,6 +144,24 @@ class TrainConfig:
         "to 8 where there are few classes",
         least=2,
         optional=True,
+    )
+    micro_batch: int | None = setting(
+        None,
+        "images whose activations are kept at a time: a large batch in the memory of a small one, "
+        "and a second forward pass; needs batch_norm statistics or frozen; default: the whole "
+        "batch",
+        least=1,
+        optional=True,
+    )
+    memory: int = setting(
+        0,
+        "embeddings of earlier batches that images are compared with, too (cross-batch memory); "
+        "0: none",
+        least=0,
+        before=0,
+    )
+    memory_start: int = setting(
+        100, "batches during which the memory is filled and not used", least=0, before=100
     )
     short_classes: str | None = setting(
         None,
@@ -217,7 +236,20 @@ class TrainConfig:
     )
     policy: str = setting("float32", "Keras dtype policy", choices=checks.POLICIES)
     jit: bool = setting(False, "compile with XLA")
+    devices: str | None = setting(
+        None,
+        "devices that share each batch: all GPUs of this machine, or how many; without a GPU so "
+        "many parts of the CPU, to try it out; with a cluster in TF_CONFIG those of each worker; "
+        "default: one, and with a cluster all",
+        optional=True,
+    )
     clustering: bool = setting(True, "report NMI and F1 of k-means clusters")
+    verification: bool = setting(
+        False,
+        "report how well a distance tells pairs of one class from pairs of two: equal error rate, "
+        "true accept rates",
+        before=False,
+    )
     tensorboard: bool = setting(True, "write TensorBoard logs into the run folder")
     repeatable: bool = setting(
         False, "give the same history for the same seed on a CPU, bit by bit; slower"
@@ -227,6 +259,7 @@ class TrainConfig:
     )
 
     def __post_init__(self):
+        object.__setattr__(self, "devices", rules.spell_devices(self.devices))
         for field in dataclasses.fields(self):
             value = check(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)

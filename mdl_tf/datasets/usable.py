@@ -14,6 +14,8 @@ from mdl_tf.images import file as image_file
 
 # Reading waits for the disk, unpacking for the processor.
 _THREADS = 2 * (os.cpu_count() or 1)
+# Files of one task at most: of small files the task itself would take a third of the time.
+_FILES = 16
 # Raise when `image_file.examine` changes its mind about files.
 _VERSION = 2
 _FIELDS = image_file.Examined._fields
@@ -166,11 +168,13 @@ def examine_all(paths, progress=None):
         path: known[path][1] for path in stamps if known.get(path, (None,))[0] == stamps[path]
     }
     new = [path for path in stamps if path not in examined_files]
-    pool = ThreadPoolExecutor(_THREADS)
+    size = max(1, min(_FILES, len(new) // (8 * _THREADS)))
+    tasks = [new[i : i + size] for i in range(0, len(new), size)]
+    pool, done = ThreadPoolExecutor(_THREADS), 0
     try:
-        examined = pool.map(image_file.examine, new)
-        for done, (path, one) in enumerate(zip(new, examined, strict=True), 1):
-            examined_files[path] = one
+        for some, examined in zip(tasks, pool.map(_examine_some, tasks), strict=True):
+            examined_files.update(zip(some, examined, strict=True))
+            done += len(some)
             if progress:
                 progress(done, len(new))
     finally:
@@ -182,6 +186,10 @@ def examine_all(paths, progress=None):
                 {**known, **{path: (stamps[path], one) for path, one in examined_files.items()}},
             )
     return [examined_files[path] for path in full]
+
+
+def _examine_some(paths):
+    return [image_file.examine(path) for path in paths]
 
 
 def _stamp(path):

@@ -1,4 +1,4 @@
-"""Batch normalisation while fine-tuning: trained, frozen, or with running statistics only.
+"""Batch normalisation in training: trained, frozen, with running statistics, or synchronized.
 
 A batch of metric learning holds few classes with several images each, so its mean and variance are
 not those of the data; published fine-tuning recipes keep the statistics of the pretrained network.
@@ -40,8 +40,11 @@ def set_batch_norm(model, mode):
         mode: `"frozen"`: running statistics, and nothing of the layer changes (`trainable=False`);
             `"statistics"`: running statistics that do not change, while scale and shift learn,
             unless the layer is frozen; loading the model then needs `mdl_tf.load_model`;
-            `"train"`: as Keras has it, statistics of the batch, which undoes `"statistics"`; a
-            layer that is frozen stays so.
+            `"train"`: as Keras has it, statistics of the batch, under a distribution strategy of
+            each replica's share; it undoes `"statistics"` and `"synchronized"`; a layer that is
+            frozen stays so;
+            `"synchronized"`: as `"train"`, with the statistics of the whole batch of all replicas,
+            as one device has them; on one device the two are the same.
 
     Raises:
         ValueError: if `mode` is none of these, the model has no batch normalisation to freeze, or
@@ -51,7 +54,7 @@ def set_batch_norm(model, mode):
         raise ValueError(f"`mode` must be one of {BATCH_NORMS}. Received: mode={mode!r}")
     stock = keras.layers.BatchNormalization
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, stock)]
-    if not norms and mode != "train":
+    if not norms and mode not in ("train", "synchronized"):
         raise ValueError(
             "`mode` must be 'train' for a model without batch normalisation. "
             f"Received: mode={mode!r} for model {model.name!r}"
@@ -60,6 +63,9 @@ def set_batch_norm(model, mode):
         for layer in norms:
             layer.trainable = False
         return
+    if mode != "statistics":
+        for layer in norms:
+            layer.synchronized = mode == "synchronized"
     foreign = [layer for layer in norms if type(layer) not in (stock, FixedStatistics)]
     if foreign and mode == "statistics":
         kind = type(foreign[0])

@@ -1,7 +1,13 @@
 """Which output of a network is the embedding, and whether it is one."""
 
-import keras
+import weakref
 
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Of models on several replicas what runs them on one.
+_ON_ONE = weakref.WeakKeyDictionary()
 _POOLING = {
     3: "tokens (B, T, c) that are not pooled: put keras.layers.GlobalAveragePooling1D() on top",
     4: "maps (B, h, w, c) that are not pooled: put keras.layers.GlobalAveragePooling2D() on top",
@@ -23,7 +29,20 @@ def embed_batch(model, pixels, output=None):
         ValueError: if the model takes arrays of another shape, or as `take_output`.
     """
     check_taken(model, pixels)
-    return take_output(model, model.predict_on_batch(pixels), output)
+    return take_output(model, _predict(model, pixels), output)
+
+
+def _predict(model, pixels):
+    """What a model gives for a batch, as arrays."""
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        return model.predict_on_batch(pixels)
+    # Keras would have every replica embed the whole batch, and several workers wait for each other.
+    if model not in _ON_ONE:
+        alive = weakref.ref(model)
+        call = tf.function(lambda batch: alive()(batch, training=False), reduce_retracing=True)
+        _ON_ONE[model] = call
+    return keras.tree.map_structure(np.asarray, _ON_ONE[model](pixels))
 
 
 def check_taken(model, pixels):

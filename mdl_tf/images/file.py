@@ -122,7 +122,7 @@ def _examine(file, size):
             image.load()
             slow = slow or is_cut or _is_transparent(image)
             if slow:  # some kinds open, but have no way to RGB
-                _as_seen(image)
+                as_seen(image)
             size = (height, width) if orientation in _LYING else (width, height)
             return Examined("", slow, content_digest, *size)
     except UnidentifiedImageError:
@@ -206,7 +206,7 @@ def read(path):
     several.
 
     Args:
-        path: of the file.
+        path: of the file, or its content, bytes.
 
     Returns:
         uint8 RGB, shape `(h, w, 3)`.
@@ -216,8 +216,9 @@ def read(path):
     """
     from PIL import Image
 
-    with _opened(path) as file, Image.open(file) as image:
-        return _as_seen(image)
+    file = io.BytesIO(path) if isinstance(path, bytes) else _opened(path)
+    with file, Image.open(file) as image:
+        return as_seen(image)
 
 
 def read_again(path):
@@ -249,11 +250,21 @@ def find_message(text):
     return None if begin < 0 else text[begin:].splitlines()[0]
 
 
-def _as_seen(image):
+def as_seen(image):
+    """The pixels of an image that Pillow has opened, as `read` gives them.
+
+    Args:
+        image: a `PIL.Image.Image`.
+
+    Returns:
+        uint8 RGB, shape `(h, w, 3)`.
+    """
     import numpy as np
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    # Of an upright photograph this would be a copy, and so would be making it RGB again.
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         # Pillow would cut off at 255 instead of scaling.
         grey = np.asarray(image).astype(np.int64)
@@ -266,7 +277,7 @@ def _as_seen(image):
     if _has_transparency(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def thumbnail(path, side=160, box=None):
@@ -287,7 +298,7 @@ def thumbnail(path, side=160, box=None):
         if box is None:
             # Of a large JPEG no more than an eighth of the resolution need be unpacked.
             image.draft(None, (2 * side, 2 * side))
-        return shrink(_as_seen(image), side, box)
+        return shrink(as_seen(image), side, box)
 
 
 def shrink(pixels, side=160, box=None):

@@ -13,13 +13,11 @@ import tensorflow as tf
 
 from mdl_tf.checks import AUGMENTATIONS
 from mdl_tf.images import file as image_file
+from mdl_tf.images.plain import LONGEST, canvas
 
 # Of random resized crops: share of the area, and width through height.
 CROP_AREA = (0.16, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
-# Of a canvas that keeps its proportions, to its shorter side: a strip is squeezed, or it would take
-# gigabytes.
-LONGEST = 8
 
 
 def decode(path, slow=None):
@@ -54,7 +52,9 @@ def decode(path, slow=None):
 
 
 def _decode_quickly(path):
-    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+    # The default for JPEG is a coarser transform, whose pixels differ from Pillow's. It reads PNG,
+    # too.
+    image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -186,11 +186,6 @@ def centre_crop(image, size):
     return tf.ensure_shape(image[top : top + size[0], left : left + size[1]], (*size, 3))
 
 
-def _larger(size):
-    """The canvas from which windows of a size are cut: 256 for 224 and 227, and in proportion."""
-    return tuple(256 if side == 227 else round(side * 8 / 7) for side in size)
-
-
 class View(NamedTuple):
     """How images become what the network sees, in training and in test.
 
@@ -242,12 +237,11 @@ def view(augment, image_size):
         return View(image_size, False, flip, same)
     if augment == "paper":
         return View(
-            _larger(image_size), False, lambda i, seed: random_crop(i, seed, image_size), middle
+            *canvas(augment, image_size), lambda i, seed: random_crop(i, seed, image_size), middle
         )
     if augment == "modern":
         return View(
-            _larger(image_size),
-            True,
+            *canvas(augment, image_size),
             lambda i, seed: random_resized_crop(i, seed, image_size),
             middle,
         )

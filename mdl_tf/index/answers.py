@@ -51,13 +51,29 @@ class ClassRow(NamedTuple):
     confused: int  # how many
 
 
+class Mistake(NamedTuple):
+    """Images of one class that were taken for another."""
+
+    label: str
+    taken_for: str | None  # `None` for no class
+    times: int
+    images: int  # of the class
+
+
 class Confusion:
     """What classes were taken for what.
 
     Args:
         labels: true labels, n texts.
         answers: labels that were given, n texts or `None`.
+
+    Attributes:
+        labels: all labels, sorted, C texts.
+        counts: images of a class (row) that were taken for another (column), in the order of
+            `labels`, and in the last column for none, int64 `(C, C + 1)`.
     """
+
+    HEAD = ("class", "images", "right", "taken_for", "times")
 
     def __init__(self, labels, answers):
         self.labels = sorted(set(labels) | {a for a in answers if a is not None})
@@ -86,3 +102,53 @@ class Confusion:
             other = self.labels[most] if others[most] else None
             rows.append(ClassRow(label, images, counts[i] / images, other, int(others[most])))
         return sorted(rows, key=lambda row: (row.right, -row.images, row.label))
+
+    def pairs(self):
+        """A `Mistake` for each class and other one that it was taken for, the most frequent first.
+
+        Equal ones by their share of the class, then by label.
+        """
+        counts = self.counts.copy()
+        np.fill_diagonal(counts, 0)
+        sizes, names = self.counts.sum(axis=1), [*self.labels, None]
+        mistakes = [
+            Mistake(self.labels[i], names[j], int(counts[i, j]), int(sizes[i]))
+            for i, j in np.argwhere(counts).tolist()
+        ]
+        return sorted(mistakes, key=lambda m: (-m.times, m.images, m.label, m.taken_for or ""))
+
+    def cells(self):
+        """Rows of a table with the columns `HEAD`: the worst class first, and all its mistakes.
+
+        A class without a mistake has one row, with nothing in the last two columns.
+        """
+        of_class = {}
+        for mistake in self.pairs():
+            of_class.setdefault(mistake.label, []).append(mistake)
+        for row in self.rows():
+            told = [row.label, row.images, f"{row.right:.4f}"]
+            for mistake in of_class.get(row.label, ()):
+                yield [*told, mistake.taken_for or "", mistake.times]
+            if row.label not in of_class:
+                yield [*told, "", ""]
+
+    def worst(self, most):
+        """The worst classes, each with those that it is taken for, as a smaller matrix.
+
+        Args:
+            most: how many classes.
+
+        Returns:
+            `(counts, labels)`: int64 `(c, c + 1)`, where the last column is for all others and
+            none, and c texts.
+        """
+        chosen = []
+        for row in self.rows():
+            # With each the one it is taken for, else its mistakes would not be seen.
+            for label in (row.label, row.confused_with):
+                if label is not None and label not in chosen and len(chosen) < most:
+                    chosen.append(label)
+        places = [self.labels.index(label) for label in chosen]
+        counts = self.counts[np.ix_(places, places)]
+        rest = self.counts[places].sum(axis=1, keepdims=True) - counts.sum(axis=1, keepdims=True)
+        return np.hstack([counts, rest]), chosen

@@ -6,9 +6,11 @@ import tempfile
 import weakref
 from pathlib import Path
 
+import numpy as np
+
 from mdl_tf.checks import check_integer
 from mdl_tf.files import temporary_folder
-from mdl_tf.index import postgres, sources, thresholds
+from mdl_tf.index import groups, postgres, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
 from mdl_tf.index.changes import embed_contents, put
 from mdl_tf.index.embedder import CALIBRATION, open_embedder
@@ -42,7 +44,7 @@ class Index:
         )
 
     @classmethod
-    def build(cls, model, source, kind="exact", **options):
+    def build(cls, model, source, kind="exact", *, output=None, input_range=None, **options):
         """An index of images or features, in a temporary folder until it is saved.
 
         Args:
@@ -50,6 +52,10 @@ class Index:
                 images or of features; `None` for vectors as they are.
             source: as for `add`.
             kind: as for `set_kind`; what it reaches is printed. Defaults to `"exact"`.
+            output: of a `.keras` file of a network with several outputs, the name of the one that
+                is the embedding. Defaults to `None`.
+            input_range: of a `.keras` file of your own, the pixels that it takes: `"0..255"`,
+                `"0..1"` or `"-1..1"`. Defaults to `None`: 0..255.
             **options: as for `add`.
 
         Returns:
@@ -61,7 +67,8 @@ class Index:
         Searcher(None).check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
-            index = cls._create(Path(folder), model, temporary=folder)
+            chosen = {"output": output, "input_range": input_range}
+            index = cls._create(Path(folder), model, temporary=folder, **chosen)
             index.add(source, **options)
             if kind != "exact":
                 print(index.set_kind(kind))
@@ -71,13 +78,15 @@ class Index:
         return index
 
     @classmethod
-    def create(cls, path, model, kind="exact"):
+    def create(cls, path, model, kind="exact", *, output=None, input_range=None):
         """An empty index in a new folder: what is added is kept at once.
 
         Args:
             path: of the folder; it must not exist.
             model: as for `build`.
             kind: as for `set_kind`, from the first that are added on. Defaults to `"exact"`.
+            output: as for `build`. Defaults to `None`.
+            input_range: as for `build`. Defaults to `None`.
 
         Returns:
             An `Index`.
@@ -89,7 +98,7 @@ class Index:
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
-                index = cls._create(folder, model)
+                index = cls._create(folder, model, output=output, input_range=input_range)
                 index.set_kind(kind)
                 index.close()
                 folder.rename(path)
@@ -98,8 +107,8 @@ class Index:
         return cls.open(path)
 
     @classmethod
-    def _create(cls, folder, model, temporary=None):
-        embedder = _keep_model(folder, model)
+    def _create(cls, folder, model, temporary=None, **chosen):
+        embedder = _keep_model(folder, model, **chosen)
         store = Store(folder, new=True)
         store.rows.set_fact("model", embedder.digest if embedder else None)
         return cls(store, embedder, temporary)
@@ -233,6 +242,11 @@ class Index:
         """Labels and how many images have each, `(label, count)`, the most frequent first."""
         return self._store.labels()
 
+    @property
+    def takes_images(self):
+        """Whether there is a model for images, so that a query may be one."""
+        return self._embedder is not None and self._embedder.takes_images
+
     def delete(self):
         """Remove the folder of the index, and with it the index."""
         self._searcher.close()
@@ -313,8 +327,37 @@ class Index:
             ValueError: if there is no image of a name, or two of different folders; nothing is
                 removed then.
         """
+        removed = {row.place: row for row in self._named(names)}
+        self._store.remove(list(removed.values()))
+        self._searcher.catch_up()
+        return len(removed)
+
+    def vectors(self, names):
+        """The vectors of images that are in the index, such as to search for one of them.
+
+        Args:
+            names: as for `remove`.
+
+        Returns:
+            `(n, D)` float32, in their order.
+
+        Raises:
+            ValueError: if there is no image of a name, or two of different folders.
+        """
+        rows = self._named(names)
+        vectors = self._store.vectors_of([row.digest for row in rows])
+        missing = [row.name for row in rows if row.digest not in vectors]
+        if missing:
+            raise ValueError(
+                "`names` must be of one image of the index each. "
+                f"Received: {missing[0]!r}, which has just been removed"
+            )
+        return np.array([vectors[row.digest] for row in rows], np.float32)
+
+    def _named(self, names):
+        """The `Row` of each name."""
         names = [names] if isinstance(names, str) else list(names)
-        removed = {}
+        rows_of_all = []
         for name in names:
             rows = self._store.named(str(name))
             if len(rows) != 1:
@@ -323,10 +366,8 @@ class Index:
                     "`names` must be of one image of the index each. Received: "
                     f"{str(name)!r}, which is {'of ' + many if rows else 'not there'}"
                 )
-            removed[rows[0].place] = rows[0]
-        self._store.remove(list(removed.values()))
-        self._searcher.catch_up()
-        return len(removed)
+            rows_of_all += rows
+        return rows_of_all
 
     def search(self, queries, k=10, *, where=None, threshold=None):
         """The nearest images of each query, nearest first; exact unless `set_kind` said otherwise.
@@ -446,7 +487,7 @@ class Index:
             ValueError: if no image has a label.
         """
         if source is None:
-            labels, answers = self._classify_itself(k)
+            labels, answers = self._classify_itself(k, progress)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
             vectors = embed_contents(self._embedder, contents, progress=progress)
@@ -456,7 +497,7 @@ class Index:
             raise ValueError("`source` must have labels: subfolders. Received: none")
         return Confusion(*zip(*pairs, strict=True))
 
-    def _classify_itself(self, k):
+    def _classify_itself(self, k, progress=None):
         k = check_integer("k", k, least=1)
         labels, answers = [], []
         for rows, vectors in self._store.walk(_PART):
@@ -466,7 +507,75 @@ class Index:
                 others = [pair for pair in pairs if pair[0].place != row.place][:k]
                 labels.append(row.label)
                 answers.append(vote([as_hit(*pair) for pair in others]))
+            if progress:
+                progress(len(labels), len(self))
         return labels, answers
+
+    def cluster(
+        self,
+        k=None,
+        *,
+        method=None,
+        threshold=None,
+        far=None,
+        smallest=None,
+        where=None,
+        seed=0,
+        progress=None,
+    ):
+        """Groups of images that are alike, without labels.
+
+        Args:
+            k: how many groups. Defaults to `None`: as many as there are.
+            method: `"kmeans"` (k groups, any number of images); `"agglomerative"` (average linkage,
+                k groups or as many as are farther apart than `threshold`; at most 15,000 images
+                that hang together); `"hdbscan"` (as many as are dense, at most 10,000 images).
+                Defaults to `None`: k-means with `k`, else agglomerative with a threshold or a
+                calibrated index, else HDBSCAN.
+            threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
+            far: in place of `threshold`, of a calibrated index: the false accept rate of the
+                distance. Defaults to `None`: 0.01, or the lowest that the calibration can tell.
+            smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
+                `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
+            where: as for `search`. Defaults to `None`: all images.
+            seed: of k-means. Defaults to `0`.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups`, the largest first.
+
+        Raises:
+            ValueError: if an argument is not as above or does not go with the others, or for more
+                images than the method takes.
+        """
+        return groups.cluster(
+            self._store,
+            k,
+            method=method,
+            threshold=threshold,
+            far=far,
+            smallest=smallest,
+            where=where,
+            seed=seed,
+            progress=progress,
+        )
+
+    def near_duplicates(self, threshold=None, *, where=None, progress=None):
+        """Groups of images that show nearly the same; nothing is removed.
+
+        Args:
+            threshold: the largest distance of an image to another one of its group. Defaults to
+                `None`: a tenth of the median distance of two images.
+            where: as for `search`. Defaults to `None`: all images.
+            progress: a function of (images done, images). Defaults to `None`.
+
+        Returns:
+            `Groups` of two or more; the images that have no near-duplicate are its `outliers`.
+
+        Raises:
+            ValueError: if an argument is not as above.
+        """
+        return groups.find_near_duplicates(self._store, threshold, where=where, progress=progress)
 
     def embed(self, queries):
         """The vectors of queries.
@@ -489,7 +598,38 @@ class Index:
                 "`queries` must be vectors: the index has no model for images. "
                 f"Received: {len(images)} images"
             )
-        return self._embedder.embed_images(images)
+        return self._embedder.embed_queries(images)
+
+    def embed_pictures(self, pictures):
+        """The vectors of pictures in memory, each of its own size.
+
+        Args:
+            pictures: n of them, each pixels, uint8 `(h, w, 3)`, or the bytes of an image file.
+
+        Returns:
+            `(n, D)` float32.
+
+        Raises:
+            OSError: if bytes are no image.
+            ValueError: if the index has no model for images, or pixels are of another kind.
+        """
+        if not self.takes_images:
+            raise ValueError("`pictures` must be for an index with a model for images.")
+        return self._embedder.embed_pictures(pictures)
+
+    def prepare(self, report=None):
+        """Load and make all that a search needs, so that the first is as quick as the others.
+
+        The model, with its copy for ONNX Runtime where that can be made, and the vectors.
+
+        Args:
+            report: a function that prints a line, called before it takes time. Defaults to `None`.
+        """
+        if self.takes_images:
+            self._embedder.prepare(report)
+            self.embed_pictures([np.zeros((64, 64, 3), np.uint8)])
+        if len(self):
+            self.search(np.zeros((1, self.width), np.float32), 1)
 
     def _check_model(self):
         if self._embedder is None and self._store.model is not None:
@@ -564,15 +704,15 @@ def _new(path):
     return path
 
 
-def _keep_model(folder, model):
+def _keep_model(folder, model, **chosen):
     """Put a model into the folder of an index."""
     if model is None:
         return None
     if isinstance(model, str | Path):
-        open_embedder(model).keep(folder)
+        open_embedder(model, **chosen).keep(folder)
     elif hasattr(model, "save") and hasattr(model, "input_shape"):
         model.save(folder / "model.keras")
-        open_embedder(folder / "model.keras").keep(folder)
+        open_embedder(folder / "model.keras", **chosen).keep(folder)
     else:
         raise ValueError(
             "`model` must be a run folder, a .keras file, a keras.Model or None. "

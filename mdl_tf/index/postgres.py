@@ -279,15 +279,17 @@ class Postgres:
         rows = self._select(text, list(set(digests)))
         return {digest: _as_array(vector) for digest, vector in rows}
 
-    def walk(self, size):
-        """All rows by age, `size` at a time.
+    def walk(self, size, where=None):
+        """Rows by age, `size` at a time: all of them, or those that fit a filter.
 
         Yields:
             A list of n `Row`s, and `(n, D)` float32.
         """
-        text = f"SELECT {_FIELDS}, vector FROM {{rows}} WHERE place > %s ORDER BY place LIMIT %s"
+        condition, values = as_sql(where, self.columns() if where else ())
+        text = f"SELECT {_FIELDS}, vector FROM {{rows}} WHERE place > %s AND {condition} "
+        text += "ORDER BY place LIMIT %s"
         last = -1
-        while rows := self._select(text, last, size):
+        while rows := self._select(text, last, *values, size):
             last = rows[-1][0]
             yield [Row(*row[:6]) for row in rows], np.stack([_as_array(row[6]) for row in rows])
 

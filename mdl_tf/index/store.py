@@ -98,13 +98,13 @@ class Store:
         with self.rows.reading():
             return self.rows.get(places) if self.rows.state() == state else None
 
-    def walk(self, size):
-        """All rows by age, `size` at a time.
+    def walk(self, size, where=None):
+        """Rows by age, `size` at a time: all of them, or those that fit a filter.
 
         Yields:
             A list of n `Row`s, and `(n, D)` float32.
         """
-        vectors, places, _ = self.read()
+        vectors, places, _ = self.read(where)
         state = self.rows.state()
         for start in range(0, len(places), size):
             part = places[start : start + size]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from mdl_tf.losses import references as refs
 from mdl_tf.losses.calling import find_training_model
 from mdl_tf.losses.checks import check_labels
 from mdl_tf.losses.pairs import anchors_that_count
@@ -58,7 +59,11 @@ class AnchorsThatCount(keras.metrics.Mean):
             y_pred: not looked at.
             sample_weight: weights of the images, `(B,)` or `(B, 1)`. Defaults to `None`, all alike.
         """
-        counts = anchors_that_count(check_labels(y_true))
+        labels = check_labels(y_true)
+        references = refs.gather(labels)
+        counts = anchors_that_count(labels if references is None else references.labels)
+        if references is not None:
+            counts = references.take_own(counts)
         if sample_weight is not None:
             sample_weight = ops.reshape(sample_weight, (-1,))
         return super().update_state(ops.cast(counts, self.dtype), sample_weight)
@@ -70,7 +75,6 @@ class _Watch:
     def __init__(self, loss_name):
         self._loss_name = loss_name
         self._counted = self._without_positive = self._anchors = self._batches = 0
-        self._step = None
 
     @property
     def is_over(self):
@@ -95,24 +99,23 @@ class _Watch:
             self._batches = BATCHES
             warn_of_few(self._counted / self._anchors, self._without_positive > 0, self._loss_name)
 
-    def look_in_graph(self, labels):
+    def look_in_graph(self, labels, steps_done):
         """The same as a part of a graph, which runs at its first steps.
 
         Args:
             labels: integers `(B,)`, symbolic.
+            steps_done: the variable in which an optimizer counts its steps. A variable of our own
+                would be made inside the graph of the step, which is then traced twice.
         """
-        if self._step is None:
-            with tf.init_scope(), tf.device("CPU:0"):
-                self._step = tf.Variable(0, trainable=False, name="batches_looked_at")
+        with tf.init_scope():
+            end = int(steps_done.numpy()) + BATCHES
 
         def look():
-            step = self._step.assign_add(1)
-            with tf.control_dependencies([step]):
-                tf.numpy_function(self.look, [labels], [])
-                return tf.identity(step)
+            tf.numpy_function(self.look, [labels], [])
+            return True
 
         # Afterwards a step costs no more than this comparison.
-        tf.cond(self._step < BATCHES, look, lambda: tf.identity(self._step))
+        tf.cond(tf.convert_to_tensor(steps_done) < end, look, lambda: True)
 
 
 # For each model its losses, each with what was seen: a model is compiled anew with another loss.
@@ -122,20 +125,25 @@ _WATCHES = weakref.WeakKeyDictionary()
 def watch_batches(loss, labels):
     """Look at the first batches that a loss is trained on by `fit`, for a warning if few count.
 
-    Nothing is done outside of a training step, after the first batches, with several replicas, and
-    where XLA compiles the step, which drops side effects.
+    Nothing is done outside of a training step, after the first batches, on other replicas than the
+    first, and where XLA compiles the step, which drops side effects.
 
     Args:
         loss: the loss that `compile` was given.
-        labels: integers `(B,)`.
+        labels: integers `(B,)`, of all replicas.
     """
     model = find_training_model()
-    if model is None or model.jit_compile or tf.distribute.has_strategy():
+    is_trained = model is not None and model.optimizer is not None
+    if not is_trained or model.jit_compile:
+        return
+    replicas = refs.find_replicas()
+    if replicas is not None and tf.get_static_value(replicas.replica_id_in_sync_group) != 0:
         return
     watches = _WATCHES.setdefault(model, weakref.WeakKeyDictionary())
     watch = watches.setdefault(loss, _Watch(type(loss).__name__))
     if not tf.executing_eagerly():
-        watch.look_in_graph(labels)
+        if not watch.is_over:
+            watch.look_in_graph(labels, model.optimizer.iterations)
     elif not watch.is_over:
         watch.look(np.asarray(labels))
 

@@ -4,20 +4,25 @@ A loss function returns `(B,)`, so that Keras reduces it and applies `sample_wei
 be rescaled silently.
 """
 
+import contextlib
 import functools
 import inspect
 import numbers
+import threading
 from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from mdl_tf.losses import references as refs
 from mdl_tf.losses.anchors import warn_of_few_in, watch_batches
-from mdl_tf.losses.calling import find_unused_losses
+from mdl_tf.losses.calling import find_unused_losses, refuse_what_fails
 from mdl_tf.losses.checks import check_batch, class_indices
 from mdl_tf.losses.pairs import local_ids
+from mdl_tf.losses.tile_size import check_tile
 
+OPTIONS = ("reduction", "name", "dtype")
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
 
 
@@ -29,7 +34,8 @@ class MetricLoss(keras.losses.Loss):
     compares the images of a batch with each other, by checked class indices in one that has
     weights for each class (`num_classes`).
 
-    Under a distribution strategy each replica compares the images of its own share of the batch.
+    Under a distribution strategy a loss is that of the whole batch: the images of all replicas are
+    gathered, and each replica computes the losses of its own anchors (`mdl_tf.losses.references`).
 
     A subclass names its `function(labels, embeddings, [weights,] **settings)`, says in
     `weight_specs` which weights it has, and states its facts, class attributes all. One that is in
@@ -64,6 +70,8 @@ class MetricLoss(keras.losses.Loss):
         name: name of the loss. Defaults to that of the function.
         dtype: `"float32"` or `"float64"`, the type of the computation. Defaults to float32, or
             float64 where that is `keras.config.floatx()`; models may be in half precision.
+        tile: anchors that are compared at a time, of losses whose function has that argument.
+            Defaults to `"auto"`.
         **unknown: refused.
 
     Raises:
@@ -88,14 +96,16 @@ class MetricLoss(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name=None,
         dtype=None,
+        tile="auto",
         **unknown,
     ):
-        for key in unknown:
+        has_tiles = self.function is not None and "tile" in _parameter_names(self.function)
+        for key in [*unknown, *(["tile"] if tile != "auto" and not has_tiles else [])]:
             parameters = inspect.signature(type(self)).parameters.values()
             known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
             raise TypeError(
                 f"{type(self).__name__} has no argument `{key}`. "
-                f"Known: {', '.join([*known, 'reduction', 'name', 'dtype'])}"
+                f"Known: {', '.join([*known, *(['tile'] if has_tiles else []), *OPTIONS])}"
             )
         if reduction not in REDUCTIONS:
             # It would log the mean and train on the sum.
@@ -112,9 +122,12 @@ class MetricLoss(keras.losses.Loss):
                 f"precision. Received: dtype={dtype!r}"
             )
         self.check(**(self._arguments_among(settings) if settings else {}))
+        if has_tiles:
+            settings = {**settings, "tile": check_tile(tile)}
         super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
         self.num_classes = None if num_classes is None else int(num_classes)
         self._weights = None
+        self._memories = {}  # by thread: each replica has one of its own
         for key, value in settings.items():
             setattr(self, key, _as_python(value))
         self._setting_names = tuple(settings)
@@ -203,7 +216,9 @@ class MetricLoss(keras.losses.Loss):
         parameters = inspect.signature(type(self).__init__).parameters
         config = self.get_config()
         defaults = {key: parameter.default for key, parameter in parameters.items()}
-        defaults.update(reduction=REDUCTIONS[0], name=self.function.__name__, dtype="float32")
+        defaults.update(
+            reduction=REDUCTIONS[0], name=self.function.__name__, dtype="float32", tile="auto"
+        )
         given = [
             f"{key}={config[key]!r}"
             for key, default in defaults.items()
@@ -212,35 +227,108 @@ class MetricLoss(keras.losses.Loss):
         return f"{type(self).__name__}({', '.join(given)})"
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        labels, _ = check_batch(y_true, y_pred)
+        labels, embeddings = check_batch(y_true, y_pred)
         if find_unused_losses(self):
             raise ValueError(
                 "`compile` trains the first of several losses of one output alone. Give it their "
                 "sum: loss=mdl_tf.losses.WeightedSum([(TripletLoss(), 1.0), "
                 f"(ArcFaceLoss(98), 0.5)]). Received: loss={list(find_unused_losses(self))}"
             )
+        refuse_what_fails()
+        if refs.find_replicas() is not None or self._memory is not None:
+            embeddings = ops.cast(embeddings, self.dtype)
+            return self._call_against_references(labels, embeddings, sample_weight)
         if self.compares_images:
             watch_batches(self, labels)
-        if self.num_classes is None:
-            labels = local_ids(labels)
-        elif tf.executing_eagerly():
-            labels, _ = class_indices(labels, self.num_classes)
-        else:
-            # The function checks them; what is out of range stays so, and float32 holds it.
-            labels = ops.clip(labels, -1, self.num_classes)
+        labels = self._small_ids(labels)
         return super().__call__(labels, y_pred, sample_weight=sample_weight)
+
+    def _call_against_references(self, labels, embeddings, sample_weight):
+        """The loss of anchors that are a share of a batch, or have a memory beside it."""
+        references = refs.gather(labels, embeddings if self.needs_others else None)
+        if references is None:
+            references = refs.of_batch(labels, embeddings)
+        if self.compares_images:
+            watch_batches(self, references.labels)
+        if self._memory is not None:
+            memory, images = self._memory
+            references = memory.extend(references, labels, images)
+        references = references._replace(labels=self._small_ids(references.labels))
+        losses = self.compute(references.take_own(references.labels), embeddings, references)
+        if sample_weight is not None:
+            sample_weight = ops.convert_to_tensor(sample_weight)
+            losses = losses * ops.cast(ops.reshape(sample_weight, (-1,)), losses.dtype)
+        loss = ops.sum(losses)
+        if self.reduction != "sum":
+            loss = loss / ops.cast(ops.maximum(references.anchors, 1), loss.dtype)
+        return references.share_loss(loss)
+
+    def _small_ids(self, labels):
+        """Ids of the batch, or checked class indices, that float32 holds."""
+        if self.num_classes is None:
+            return ops.cast(local_ids(labels), "int32")
+        if tf.executing_eagerly():
+            return class_indices(labels, self.num_classes)[0]
+        # The function checks them; what is out of range stays so.
+        return ops.cast(ops.clip(labels, -1, self.num_classes), "int32")
+
+    @contextlib.contextmanager
+    def beside(self, memory, images=None):
+        """Compare the anchors with a memory, too, inside of the `with` block.
+
+        Args:
+            memory: a `CrossBatchMemory`.
+            images: numbers of the images of the batch, integers `(B,)`. Defaults to `None`.
+        """
+        thread = threading.get_ident()
+        self._memories[thread] = memory, images
+        try:
+            yield
+        finally:
+            del self._memories[thread]
+
+    @property
+    def _memory(self):
+        return self._memories.get(threading.get_ident())
 
     def call(self, y_true, y_pred):
         return self.compute(ops.cast(y_true, "int32"), y_pred)
 
-    def compute(self, labels, embeddings):
-        """The loss of each anchor, `(B,), (B, D) -> (B,)`."""
+    def compute(self, labels, embeddings, references=None):
+        """The loss of each anchor, `(B,), (B, D) -> (B,)`.
+
+        Args:
+            labels: small integers, `(B,)`.
+            embeddings: `(B, D)`.
+            references: the `References` that they are compared with. Defaults to `None`: each
+                other.
+        """
         weights = {
             self.weight_arguments.get(name, name): ops.convert_to_tensor(value)
             for name, value in self.weights.items()
         }
         arguments = {**self._arguments_among(self.settings), **weights}
+        if references is not None:
+            arguments["references"] = references
         return type(self).function(labels, embeddings, **arguments)
+
+    def check_memory(self):
+        """Raise a `ValueError` if the loss cannot compare images with a memory."""
+        if not self.compares_images:
+            raise ValueError(
+                "`memory` needs a loss that compares images with each other; this one compares "
+                f"them with proxies. Received: loss={self!r}"
+            )
+        if "references" not in _parameter_names(type(self).function):
+            raise ValueError(
+                "`memory` needs a loss of anchors against single images; the terms of this one are "
+                f"of several images of a batch. Received: loss={self!r}"
+            )
+
+    @property
+    def needs_others(self):
+        """Whether the loss of an image depends on the other images of its batch."""
+        return not getattr(type(self).function, "alone", False)
 
     @classmethod
     def _arguments_among(cls, settings):

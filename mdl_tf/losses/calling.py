@@ -7,6 +7,7 @@ said; `tests/losses/test_calling.py` then fails and names the version.
 import sys
 
 import keras
+import tensorflow as tf
 
 _DEEPEST = 12  # frames from a loss to the training step
 
@@ -22,6 +23,32 @@ def find_training_model():
         if frame.f_code.co_name == "train_step" and isinstance(model, keras.Model):
             return model
     return None
+
+
+def refuse_what_fails(model=None):
+    """Refuse what Keras cannot do with several replicas, before it fails without saying why.
+
+    Args:
+        model: what is compiled. Defaults to `None`: the model that a loss is called for.
+
+    Raises:
+        ValueError: for `jit_compile=True` and for several steps an execution.
+    """
+    if model is None and tf.distribute.has_strategy():
+        model = _find_model()
+    if model is None or model.distribute_strategy.num_replicas_in_sync == 1:
+        return
+    if getattr(model, "jit_compile", False) is True:
+        raise ValueError(
+            "`jit_compile` must be False with several replicas: XLA cannot compile their step. "
+            "Received: jit_compile=True"
+        )
+    steps = getattr(model, "steps_per_execution", 1) or 1
+    if steps > 1:
+        raise ValueError(
+            "`steps_per_execution` must be 1 with several replicas: Keras cannot run more. "
+            f"Received: steps_per_execution={steps}"
+        )
 
 
 def find_unused_losses(loss):
@@ -42,6 +69,15 @@ def find_unused_losses(loss):
         one_output = not isinstance(frame.f_locals.get("y_pred"), list | tuple | dict)
         is_one_of_them = several and any(each is loss for each in losses)
         return losses if is_one_of_them and one_output else None
+    return None
+
+
+def _find_model():
+    """The model that a loss is called for, in training, evaluation or before; or `None`."""
+    for frame in _frames():
+        model = frame.f_locals.get("self")
+        if isinstance(model, keras.Model):
+            return model
     return None
 
 

@@ -18,7 +18,7 @@ def _check(margin, gamma):
 
 
 @guard(_check)
-def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
+def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0, references=None, tile="auto"):
     """Circle loss of each anchor of a batch.
 
     With s the cosines and paces a that have no gradient:
@@ -33,6 +33,11 @@ def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
         margin: relaxation; positives are to exceed `1 - margin`, negatives to stay below `margin`.
             Defaults to `0.4`.
         gamma: scale, above 0. Defaults to `80.0`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -48,15 +53,16 @@ def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0):
     (16 classes of 5 images); `margin=0.25, gamma=256.0` for faces. Known: values are large (tens)
     and fall to 0 within rounding once a batch is easy.
     """
-    similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    similarities = cosine_similarity(embeddings, references.embeddings)  # (B, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     valid = valid_anchors(positives, negatives)
     pull_pace = ops.stop_gradient(ops.relu(1 + margin - similarities))
     push_pace = ops.stop_gradient(ops.relu(similarities + margin))
     pull = log_sum_exp(-gamma * pull_pace * (similarities - 1 + margin), positives)
     push = log_sum_exp(gamma * push_pace * (similarities - margin), negatives)
     # The infinities of anchors without a positive or a negative end here.
-    return mean_over_valid(ops.softplus(ops.where(valid, pull + push, 0.0)), valid)
+    losses = ops.softplus(ops.where(valid, pull + push, 0.0))
+    return mean_over_valid(losses, valid, references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

@@ -32,6 +32,8 @@ def contrastive_loss(
     squared=True,
     average="active",
     distance="euclidean",
+    references=None,
+    tile="auto",
 ):
     """Contrastive loss of each anchor of a batch, over all its pairs.
 
@@ -57,6 +59,11 @@ def contrastive_loss(
             the few positives of a batch weigh as much as its many negatives; or `"pairs"`, all
             pairs alike, as in the paper. Defaults to `"active"`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
@@ -72,18 +79,21 @@ def contrastive_loss(
     over given pairs; the margin was chosen by data set. In a balanced batch `"pairs"` is known to
     be weak: of 127 pairs of an anchor 3 are positive.
     """
-    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     pull = ops.where(positives, ops.relu(distances - positive_margin), 0.0)
     push = ops.where(negatives, ops.relu(negative_margin - distances), 0.0)
     if average == "active":
         pulls, pushes = count(pull > 0, pull.dtype), count(push > 0, push.dtype)
     else:
-        size = ops.cast(ops.shape(labels)[0], pull.dtype)
-        pulls = pushes = size * (size - 1)
+        pairs = ops.shape(labels)[0] * (ops.shape(references.labels)[0] - 1)
+        if references.hidden is not None:
+            pairs = count(ops.logical_or(positives, negatives), pull.dtype)
+        pulls = pushes = ops.cast(pairs, pull.dtype)
     if squared:
         pull, push = pull * pull, push * push
-    return spread(ops.sum(pull, axis=1), pulls) + spread(ops.sum(push, axis=1), pushes)
+    pull, push = ops.sum(pull, axis=1), ops.sum(push, axis=1)  # (B, M) -> (B,)
+    return spread(pull, pulls, references) + spread(push, pushes, references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

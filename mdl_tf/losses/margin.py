@@ -25,7 +25,17 @@ def _check(margin, nu, distance, beta=None):
 
 
 @guard(_check)
-def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="euclidean"):
+def margin_loss(
+    labels,
+    embeddings,
+    *,
+    beta=1.2,
+    margin=0.2,
+    nu=0.0,
+    distance="euclidean",
+    references=None,
+    tile="auto",
+):
     """Margin loss of each anchor of a batch, over all its triplets.
 
     With D the distances, beta the boundary (of the anchor's class), for each triplet of an anchor
@@ -46,6 +56,11 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
         margin: half the width of the gap around the boundary, at least 0. Defaults to `0.2`.
         nu: weight of the boundary in the loss; negative values widen it. Defaults to `0.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. A
@@ -64,8 +79,8 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
     drawn.
     """
     beta, refused = _beta_of_anchors(beta, labels, embeddings)
-    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     dtype = distances.dtype
     positive_count = ops.sum(ops.cast(positives, dtype), axis=1, keepdims=True)
     negative_count = ops.sum(ops.cast(negatives, dtype), axis=1, keepdims=True)
@@ -75,8 +90,8 @@ def margin_loss(labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="e
     active = ops.sum(ops.cast(pull > 0, dtype) * negative_count)
     active += ops.sum(ops.cast(push > 0, dtype) * positive_count)
     valid = valid_anchors(positives, negatives)
-    regulariser = mean_over_valid(nu * beta, valid)
-    return spread(rows, active) + regulariser + ops.cast(refused, dtype)
+    regulariser = mean_over_valid(nu * beta, valid, references)
+    return spread(rows, active, references) + regulariser + ops.cast(refused, dtype)
 
 
 def _beta_of_anchors(beta, labels, embeddings):

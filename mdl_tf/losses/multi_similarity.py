@@ -21,7 +21,17 @@ def _check(alpha, beta, base, mining_margin):
 
 
 @guard(_check)
-def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0, mining_margin=0.1):
+def multi_similarity_loss(
+    labels,
+    embeddings,
+    *,
+    alpha=2.0,
+    beta=50.0,
+    base=1.0,
+    mining_margin=0.1,
+    references=None,
+    tile="auto",
+):
     """Multi-similarity loss of each anchor of a batch.
 
     With s the cosines, over the pairs that the mining keeps:
@@ -38,6 +48,11 @@ def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0,
         base: the similarity around which pairs are weighted. Defaults to `1.0`.
         mining_margin: how far a pair may be from violating the order and still counts; `None`
             keeps all pairs. Defaults to `0.1`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -54,8 +69,8 @@ def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0,
     `base=1.0` nearly all positives weigh alike; the authors' own code has `base=0.5`, which is
     usually better.
     """
-    similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    similarities = cosine_similarity(embeddings, references.embeddings)  # (B, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     valid = valid_anchors(positives, negatives)
     if mining_margin is not None:
         # The farthest positive is the least similar one.
@@ -65,7 +80,7 @@ def multi_similarity_loss(labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0,
         positives, negatives = ops.logical_and(positives, hard), ops.logical_and(negatives, close)
     pull = ops.softplus(log_sum_exp(-alpha * (similarities - base), positives)) / alpha
     push = ops.softplus(log_sum_exp(beta * (similarities - base), negatives)) / beta
-    return mean_over_valid(pull + push, valid)
+    return mean_over_valid(pull + push, valid, references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

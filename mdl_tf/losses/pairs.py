@@ -4,21 +4,28 @@ import tensorflow as tf
 from keras import ops
 
 
-def pair_masks(labels):
+def pair_masks(labels, references=None):
     """Masks of the positive and of the negative pairs of a batch.
 
     Args:
         labels: class of each image, integers of any width, shape `(B,)`.
+        references: the `References` that they are compared with, M images. Defaults to `None`: each
+            other.
 
     Returns:
-        positives `(B, B)`: True at [i, j] iff i and j are distinct and share a label.
-        negatives `(B, B)`: True at [i, j] iff i and j have different labels.
+        positives `(B, M)`: True at [i, j] iff i and j are distinct and share a label.
+        negatives `(B, M)`: True at [i, j] iff i and j have different labels.
     """
-    same = ops.equal(labels[:, None], labels[None, :])
+    others, places = (references.labels, references.places) if references else (labels, None)
+    same = ops.equal(labels[:, None], others[None, :])
     # By index, not by distance 0: duplicates are positives of each other.
-    index = ops.arange(ops.shape(labels)[0])
-    itself = ops.equal(index[:, None], index[None, :])
-    return ops.logical_and(same, ops.logical_not(itself)), ops.logical_not(same)
+    index = ops.arange(ops.shape(others)[0])
+    itself = ops.equal((index if places is None else places)[:, None], index[None, :])
+    positives, negatives = ops.logical_and(same, ops.logical_not(itself)), ops.logical_not(same)
+    if references is None or references.hidden is None:
+        return positives, negatives
+    shown = ops.logical_not(references.hidden)
+    return ops.logical_and(positives, shown), ops.logical_and(negatives, shown)
 
 
 def local_ids(labels):

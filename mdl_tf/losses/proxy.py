@@ -16,7 +16,7 @@ def _check_nca(scale, target_in_denominator):
     check_choice("target_in_denominator", target_in_denominator, (True, False))
 
 
-@guard(_check_nca, weights="(C, D)")
+@guard(_check_nca, weights="(C, D)", alone=True)
 def proxy_nca_loss(labels, embeddings, proxies, *, scale=9.0, target_in_denominator=False):
     """Proxy-NCA loss of each image of a batch.
 

@@ -1,6 +1,7 @@
-"""Reductions over the positives and the negatives of each anchor, `(B, B) -> (B,)`.
+"""Reductions over the positives and the negatives of each anchor, `(B, M) -> (B,)`.
 
-All use memory that grows with B^2; no triplet is stored.
+M are the references, in most cases the batch itself. All use memory that grows with B M; no triplet
+is stored.
 """
 
 from keras import ops
@@ -15,9 +16,9 @@ def farthest_and_nearest(distances, positives, negatives):
     """The farthest positive and the nearest negative of each anchor.
 
     Args:
-        distances: shape `(B, B)`.
-        positives: mask, shape `(B, B)`.
-        negatives: mask, shape `(B, B)`.
+        distances: shape `(B, M)`.
+        positives: mask, shape `(B, M)`.
+        negatives: mask, shape `(B, M)`.
 
     Returns:
         Farthest, nearest `(B,)`, both 0 for anchors that lack a positive or a negative, and the
@@ -52,9 +53,9 @@ def soft_violation(distances, positives, negatives, margin, sharpness):
     """How far the farthest positive and the nearest negative are from their order, softly.
 
     Args:
-        distances: shape `(B, B)`.
-        positives: mask, shape `(B, B)`.
-        negatives: mask, shape `(B, B)`.
+        distances: shape `(B, M)`.
+        positives: mask, shape `(B, M)`.
+        negatives: mask, shape `(B, M)`.
         margin: the gap asked for.
         sharpness: g, how much the extremes count above the others.
 
@@ -65,7 +66,7 @@ def soft_violation(distances, positives, negatives, margin, sharpness):
     valid = valid_anchors(positives, negatives)
     scaled = sharpness * distances
     # The infinities of anchors without a positive or a negative end here.
-    pull = ops.where(valid, log_sum_exp(scaled, positives), 0.0)  # (B, B) -> (B,)
+    pull = ops.where(valid, log_sum_exp(scaled, positives), 0.0)  # (B, M) -> (B,)
     push = ops.where(valid, log_sum_exp(-scaled, negatives), 0.0)
     return margin + (pull + push) / sharpness, valid
 
@@ -75,28 +76,36 @@ def count(mask, dtype):
     return ops.sum(ops.cast(mask, dtype))
 
 
-def spread(rows, terms):
+def spread(rows, terms, references=None):
     """Losses whose plain mean over the batch is the mean over the terms that make up the rows.
 
     Args:
         rows: sum of the terms of each anchor, shape `(B,)`.
-        terms: how many terms are averaged, a scalar float.
+        terms: how many terms of these anchors are averaged, a scalar float.
+        references: the `References` of the anchors, which may be a share of the batch. Defaults to
+            `None`: they are the batch.
 
     Returns:
-        `B / terms * rows`, shape `(B,)`; all 0 if there are no terms, as the rows are.
+        `B / terms * rows`, shape `(B,)`, with B and terms of the whole batch; all 0 if there are no
+        terms, as the rows are.
     """
-    size = ops.cast(ops.shape(rows)[0], rows.dtype)
-    return rows * (size / ops.maximum(terms, 1))
+    size, terms = ops.shape(rows)[0], ops.cast(terms, rows.dtype)
+    if references is not None and references.recorder is not None:
+        return references.recorder.record(rows, terms)
+    if references is not None:
+        size, terms = references.anchors, references.total(terms)
+    return rows * (ops.cast(size, rows.dtype) / ops.maximum(terms, 1))
 
 
-def mean_over_valid(values, valid):
+def mean_over_valid(values, valid, references=None):
     """Values whose plain mean over the batch is the mean over the valid anchors.
 
     Args:
         values: a term per anchor, shape `(B,)`; finite where not valid too.
         valid: booleans, shape `(B,)`.
+        references: as in `spread`. Defaults to `None`.
 
     Returns:
         `B / V * values` where valid, else 0, shape `(B,)`; with V = 0 all 0.
     """
-    return spread(ops.where(valid, values, 0.0), count(valid, values.dtype))
+    return spread(ops.where(valid, values, 0.0), count(valid, values.dtype), references)

@@ -17,7 +17,7 @@ def _check(scale, gamma, margin, tau):
     check_number("tau", tau, least=0)
 
 
-@guard(_check, weights="(C, K, D)")
+@guard(_check, weights="(C, K, D)", alone=True)
 def soft_triple_loss(labels, embeddings, centers, *, scale=20.0, gamma=0.1, margin=0.01, tau=0.2):
     """SoftTriple loss of each image of a batch.
 

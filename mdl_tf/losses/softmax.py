@@ -16,7 +16,7 @@ def _check_normalized(temperature):
     check_number("temperature", temperature, above=0)
 
 
-@guard(_check_normalized, weights="(C, D)")
+@guard(_check_normalized, weights="(C, D)", alone=True)
 def normalized_softmax_loss(labels, embeddings, proxies, *, temperature=0.05):
     """Normalised softmax loss of each image of a batch.
 
@@ -52,7 +52,7 @@ def _check_cos_face(margin, scale):
     check_number("scale", scale, above=0)
 
 
-@guard(_check_cos_face, weights="(C, D)")
+@guard(_check_cos_face, weights="(C, D)", alone=True)
 def cos_face_loss(labels, embeddings, proxies, *, margin=0.35, scale=64.0):
     """CosFace loss (large margin cosine loss) of each image of a batch.
 
@@ -91,7 +91,7 @@ def _check_arc_face(margin, scale):
     check_number("scale", scale, above=0)
 
 
-@guard(_check_arc_face, weights="(C, D)")
+@guard(_check_arc_face, weights="(C, D)", alone=True)
 def arc_face_loss(labels, embeddings, proxies, *, margin=0.5, scale=64.0):
     """ArcFace loss (additive angular margin) of each image of a batch.
 

@@ -20,7 +20,9 @@ def _check(temperature, denominator):
 
 
 @guard(_check)
-def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
+def sup_con_loss(
+    labels, embeddings, *, temperature=0.1, denominator="all", references=None, tile="auto"
+):
     """Supervised contrastive loss of each anchor of a batch.
 
     With s the cosines, T the temperature, over the positives p of anchor i:
@@ -38,6 +40,11 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
         temperature: T, above 0. Defaults to `0.1`.
         denominator: `"all"` others, as in the paper, or the positive with the `"negatives"` alone,
             so that positives do not push each other away. Defaults to `"all"`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -54,8 +61,8 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
     thrown away after training, and two augmented views of every image. Known: with `"all"` and
     several positives the loss ends well above 0, at the logarithm of their number.
     """
-    logits = cosine_similarity(embeddings, embeddings) / temperature  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    logits = cosine_similarity(embeddings, references.embeddings) / temperature  # (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     valid = valid_anchors(positives, negatives)
     others = negatives if denominator == "negatives" else ops.logical_or(positives, negatives)
     log_sum = ops.where(valid, log_sum_exp(logits, others), 0.0)[:, None]  # (B, 1)
@@ -65,7 +72,7 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all"):
         terms = log_sum - logits
     counts = ops.sum(ops.cast(positives, logits.dtype), axis=1)
     means = ops.sum(ops.where(positives, terms, 0.0), axis=1) / ops.maximum(counts, 1)
-    return mean_over_valid(means, valid)
+    return mean_over_valid(means, valid, references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

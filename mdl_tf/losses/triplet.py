@@ -37,6 +37,8 @@ def triplet_loss(
     mining="semi_hard",
     distance="squared_euclidean",
     soft=False,
+    references=None,
+    tile="auto",
 ):
     """Triplet loss of each anchor of a batch.
 
@@ -60,6 +62,11 @@ def triplet_loss(
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to
             `"squared_euclidean"`, as in FaceNet.
         soft: softplus instead of the hinge, only with `mining="hard"`. Defaults to `False`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. A
@@ -77,38 +84,45 @@ def triplet_loss(
     tends to collapse everything to one point early in training, where it sticks at the margin; a
     lower learning rate, `soft=True` or `"semi_hard"` help.
     """
-    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
+    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
     if mining == "hard":
         farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
         violation = margin + farthest - nearest
-        return mean_over_valid(ops.softplus(violation) if soft else ops.relu(violation), valid)
+        losses = ops.softplus(violation) if soft else ops.relu(violation)
+        return mean_over_valid(losses, valid, references)
 
-    weights, active, pairs = _active_triplets(labels, distances, negatives, margin, mining)
-    rows = ops.sum(weights * distances, axis=1) + margin * active  # (B, B) -> (B,)
-    return spread(rows, ops.sum(active if mining == "all" else pairs))
+    masks = positives, negatives
+    weights, active, pairs = _active_triplets(references, distances, masks, margin, mining)
+    rows = ops.sum(weights * distances, axis=1) + margin * active  # (B, M) -> (B,)
+    return spread(rows, ops.sum(active if mining == "all" else pairs), references)
 
 
-def _active_triplets(labels, distances, negatives, margin, mining):
+def _active_triplets(references, distances, masks, margin, mining):
     """In how many active triplets each pair stands.
 
     Returns:
-        Weights `(B, B)`: how often D_ij is added, as a positive distance, less how often it is
+        Weights `(B, M)`: how often D_ij is added, as a positive distance, less how often it is
         subtracted; the active triplets of each anchor `(B,)`; its positive pairs with a negative
         `(B,)`. None of them has a gradient.
     """
     distances = ops.stop_gradient(distances)
+    positives, negatives = masks
     dtype = distances.dtype
-    order, first, rank, images = class_order(labels)
-    most = ops.max(images)
-    index = ops.arange(ops.shape(labels)[0])
+    order, *of_each = class_order(references.labels)
+    first, rank, images = (references.take_own(values) for values in of_each)  # (B,) each
+    most = ops.max(of_each[-1])
+    index = ops.arange(ops.shape(order)[0])
     has_negative = ops.any(negatives, axis=1)
 
     def add_positive(step, weights, active, pairs):
         # The step-th image after each anchor, round its class, (B,).
         positive = ops.take(order, first + (rank + step) % images)
         counts = ops.logical_and(step < images, has_negative)
-        at_positive = ops.equal(index[None, :], positive[:, None])  # (B, B)
+        at_positive = ops.equal(index[None, :], positive[:, None])  # (B, M)
+        if references.hidden is not None:
+            is_shown = ops.any(ops.logical_and(at_positive, positives), axis=1)
+            counts = ops.logical_and(counts, is_shown)
         to_positive = ops.sum(ops.where(at_positive, distances, 0.0), axis=1, keepdims=True)
         if mining == "all":
             chosen = ops.logical_and(negatives, distances < margin + to_positive)

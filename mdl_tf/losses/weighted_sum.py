@@ -1,8 +1,10 @@
 """A sum of losses as one loss: Keras trains only the first of a list for one output."""
 
 import itertools
+import threading
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from mdl_tf.checks import check_number
@@ -71,7 +73,7 @@ class WeightedSum(MetricLoss):
         self.factors = tuple(float(factor) for _, factor in pairs)
         super().__init__({}, num_classes=classes.pop() if classes else None, **options)
         self._fixed += ("parts", "factors")
-        self._latest = ()
+        self._latest = {}
 
     @classmethod
     def check(cls, **settings):
@@ -110,12 +112,22 @@ class WeightedSum(MetricLoss):
         owners = [loss for loss in self.parts.values() if weight in loss.weight_specs(1)]
         return weight if len(owners) == 1 else f"{part}_{weight}"
 
-    def compute(self, labels, embeddings):
-        """The loss of each anchor, `(B,), (B, D) -> (B,)`."""
+    def compute(self, labels, embeddings, references=None):
+        """As `MetricLoss.compute`."""
         self.weights  # noqa: B018 - raises the error that shows the sum, not a part
-        self._latest = [loss.compute(labels, embeddings) for loss in self.parts.values()]
-        pairs = zip(self._latest, self.factors, strict=True)
-        return sum(factor * values for values, factor in pairs)
+        values = [loss.compute(labels, embeddings, references) for loss in self.parts.values()]
+        # Each replica has a thread of its own.
+        self._latest[threading.get_ident()] = values, references
+        return sum(factor * value for value, factor in zip(values, self.factors, strict=True))
+
+    def check_memory(self):
+        for loss in self.parts.values():
+            if loss.compares_images or not self.compares_images:
+                loss.check_memory()
+
+    @property
+    def needs_others(self):
+        return any(loss.needs_others for loss in self.parts.values())
 
     def take_parts(self, sample_weight=None):
         """What the parts made of the last batch, for the logs of whoever called the loss.
@@ -126,8 +138,16 @@ class WeightedSum(MetricLoss):
         Returns:
             The losses of the parts, scalars, without the weights of the parts.
         """
-        latest, self._latest = self._latest, ()
-        return [reduce_weighted_values(values, sample_weight, self.reduction) for values in latest]
+        latest, references = self._latest.pop(threading.get_ident(), ((), None))
+        return [self._reduce(values, sample_weight, references) for values in latest]
+
+    def _reduce(self, values, sample_weight, references):
+        """The loss of a batch out of those of its anchors, of which a replica may have a share."""
+        if references is None:
+            return reduce_weighted_values(values, sample_weight, self.reduction)
+        total = references.total(reduce_weighted_values(values, sample_weight, "sum"))
+        anchors = ops.cast(ops.maximum(references.anchors, 1), total.dtype)
+        return total if self.reduction == "sum" else total / anchors
 
     def part_metrics(self):
         """A Keras metric for each part: its mean over the batches, without its weight.
@@ -203,6 +223,9 @@ class PartLoss(keras.metrics.Mean):
             sample_weight: weights of the anchors. Defaults to `None`.
         """
         value = self.loss(y_true, y_pred, sample_weight=sample_weight)
+        if tf.distribute.has_strategy():
+            # A loss comes divided by the replicas, whose parts add up.
+            value = value * tf.distribute.get_strategy().num_replicas_in_sync
         # As Keras weighs the loss of an epoch: by the images of each batch.
         return super().update_state(ops.broadcast_to(value, (ops.shape(y_pred)[0],)))
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from mdl_tf.checks import check_integer, check_number
 from mdl_tf.metrics.retrieval import sample_distances
-from mdl_tf.metrics.verification import PAIRS, Roc
+from mdl_tf.metrics.verification import FARS, PAIRS, Curve, Roc
 
 _VERSION = 1
-# False accept rates that are kept: 20 to each factor of ten.
-_FARS = tuple(10 ** (-step / 20) for step in range(6, 121))
+_FEW_CLASSES = 10
+_FARS = FARS[6:]  # of those above, nothing is asked
 
 
 class Point(NamedTuple):
@@ -66,6 +66,12 @@ class Calibration:
             + (f"at least {least:.1g}" if least else "of which there is none")
             + f": it saw {self.negative_pairs:,} pairs of two classes. Received: far={far:g}"
         )
+
+    @property
+    def curve(self):
+        """The ROC curve at the rates that are kept, a `verification.Curve`."""
+        far, _, tar, _ = np.array(self.points, np.float64).reshape(-1, 4).T
+        return Curve(far, tar, self.positive_pairs, self.negative_pairs, self.eer)
 
     def to_json(self):
         """As text, for `from_json`."""
@@ -150,15 +156,77 @@ def describe(calibration):
     lines = [
         f"Same or different: equal error rate {calibration.eer:.3f} on {calibration.classes:,} "
         f"classes ({calibration.positive_pairs:,} pairs of one class, "
-        f"{calibration.negative_pairs:,} of two)",
-        "  one of two classes taken for one   threshold   pairs of one class found   pairs behind",
+        f"{calibration.negative_pairs:,} of two).",
+        "A pair is called the same up to a threshold: falsely if it is of two classes.",
+        "  false accept rate   threshold   true accept rate   pairs behind",
     ]
-    for exponent in range(1, 7):
-        far = 10.0**-exponent
-        near = [p for p in calibration.points if math.isclose(p.far, far, rel_tol=1e-6)]
-        for point in near:
-            lines.append(
-                f"  {f'1 in {10**exponent:,}':>33}   {point.threshold:9.4f}   {point.tar:24.1%}   "
-                f"{point.accepted:12,}"
-            )
+    for point in _round_points(calibration):
+        lines.append(
+            f"  {_odds(point.far):>17}   {point.threshold:9.4f}   {point.tar:16.1%}   "
+            f"{point.accepted:12,}"
+        )
+    if calibration.classes < _FEW_CLASSES:
+        lines.append(
+            "  So few classes say little: with others the rates may be several times these."
+        )
     return "\n".join(lines)
+
+
+def try_thresholds(calibration, roc):
+    """What the thresholds of a calibration give on other classes than they were settled on.
+
+    Args:
+        calibration: a `Calibration`.
+        roc: the `verification.Roc` of the other classes.
+
+    Returns:
+        A list of dicts with `far`, `threshold`, `far_here`, `tar_here`, for round rates.
+    """
+    return [
+        {
+            "far": 10.0 ** -_exponent(point.far),
+            "threshold": point.threshold,
+            "far_here": roc.far(point.threshold),
+            "tar_here": roc.tar(point.threshold),
+        }
+        for point in _round_points(calibration)
+    ]
+
+
+def describe_trial(rows):
+    """What `try_thresholds` gave as lines of text, for people.
+
+    Args:
+        rows: a list of dicts.
+
+    Returns:
+        A string of several lines.
+    """
+    lines = [
+        "The thresholds that were settled on the validation classes, tried here:",
+        "  false accept rate: wanted        here   threshold   true accept rate",
+    ]
+    for row in rows:
+        here = f"1 in {1 / row['far_here']:,.0f}" if row["far_here"] else "none"
+        lines.append(
+            f"  {_odds(row['far']):>25}   {here:>9}   {row['threshold']:9.4f}   "
+            f"{row['tar_here']:16.1%}"
+        )
+    return "\n".join(lines)
+
+
+def _round_points(calibration):
+    """The points at false accept rates of 0.1, 0.01 and so on."""
+    return [
+        point
+        for point in calibration.points
+        if math.isclose(point.far, 10.0 ** -_exponent(point.far), rel_tol=1e-6)
+    ]
+
+
+def _exponent(far):
+    return -round(math.log10(far))
+
+
+def _odds(far):
+    return f"1 in {10 ** _exponent(far):,}"

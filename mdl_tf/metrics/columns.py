@@ -1,10 +1,14 @@
 """Results as a table of text, and the K of Recall@K that it has."""
 
+import math
+
 from mdl_tf.metrics.table import find_columns
+from mdl_tf.words import listing
 
 # Those of the papers.
 _KS_OF_PRODUCTS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
 _KS = (1, 2, 4, 8)
+_KINDS = ("positive", "negative")
 
 
 def ks(dataset):
@@ -33,4 +37,18 @@ def table(results):
     lone = max(row.get("lone_queries", 0) for row in results.values())
     if lone:
         lines.append(f"{lone:,.0f} images alone in their class have nothing to find: left out.")
+    lines += _describe_pairs(results.values())
     return "\n".join(lines)
+
+
+def _describe_pairs(rows):
+    """How many pairs stand behind the true accept rates, a line or none."""
+    rows = [row for row in rows if "negative_pairs" in row]
+    if not rows:
+        return
+    positive, negative = (max(row[f"{kind}_pairs"] for row in rows) for kind in _KINDS)
+    behind = (f"{math.floor(negative * 10.0**-n * (1 + 1e-12)):,}" for n in (2, 3, 4))
+    yield (
+        f"EER and TAR are of {positive:,.0f} pairs of one class and {negative:,.0f} of two: "
+        f"{listing(behind)} of them behind TAR@1e-2, 1e-3 and 1e-4."
+    )

@@ -7,12 +7,27 @@ rate). Terms as in ISO/IEC 19795-1 and NIST's face recognition tests.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from mdl_tf.checks import check_number
 
 PAIRS = 1_000_000  # of each kind: a hundred stand behind a false accept rate of 1e-4
+
+
+# False accept rates at which a curve is drawn and thresholds are kept: 20 to each factor of ten.
+FARS = tuple(10 ** (-step / 20) for step in range(121))
+
+
+class Curve(NamedTuple):
+    """An ROC curve at the rates that its pairs can tell, for pictures."""
+
+    far: np.ndarray  # false accept rates, falling, float64 (T,)
+    tar: np.ndarray  # true accept rate at each
+    positive_pairs: int
+    negative_pairs: int
+    eer: float
 
 
 class Roc:
@@ -85,6 +100,19 @@ class Roc:
         far = np.searchsorted(self._negative, thresholds, side="right") / self.negative_pairs
         tar = np.searchsorted(self._positive, thresholds, side="right") / self.positive_pairs
         return thresholds, far, tar
+
+    def sample(self):
+        """The curve at some twenty false accept rates to each factor of ten.
+
+        Returns:
+            A `Curve`, down to the rate that one pair stands behind.
+        """
+        # At 1 everything is accepted; elsewhere only rates below are asked for.
+        rates = [(1.0, 1.0), *((far, self.tar_at(far)) for far in FARS[1:])]
+        far, tar = zip(*(pair for pair in rates if pair[1] is not None), strict=True)
+        return Curve(
+            np.array(far), np.array(tar), self.positive_pairs, self.negative_pairs, self.eer
+        )
 
     def tar(self, threshold):
         """True accept rate: share of the positive pairs at most `threshold` apart."""

@@ -1,9 +1,14 @@
 """Pictures of a run, as matplotlib figures; nothing here writes a file or opens a window."""
 
+import numpy as np
 from matplotlib.figure import Figure
+
+from mdl_tf.words import clean
 
 # Told apart by people who see no red or green, and in grey.
 POSITIVE, NEGATIVE, LINE = "#0072b2", "#d55e00", "#222222"
+_ROC_STYLES = (("#8a939e", "-"), (POSITIVE, "-"), (NEGATIVE, "--"))
+_FEW_PAIRS = 10  # behind a rate; it is known to about a third of itself
 
 
 def _axes(title, xlabel, ylabel):
@@ -84,6 +89,71 @@ def distance_histograms(panels):
         axes.spines[["top", "right", "left"]].set_visible(False)
     all_axes[0].legend(frameon=False, loc="upper right")
     all_axes[-1].set_xlabel("distance between two embeddings")
+    return figure
+
+
+def roc_curves(curves):
+    """How many pairs of one class are called the same, by how many of two classes are as well.
+
+    Args:
+        curves: dict from a title to a `metrics.verification.Curve`. A curve is dotted where fewer
+            than ten pairs of two classes stand behind its false accept rate.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    figure, axes = _axes(
+        f"The same or different? Dotted: fewer than {_FEW_PAIRS} pairs of two classes behind it",
+        "false accept rate: share of the pairs of two classes called the same",
+        "true accept rate: share of the pairs\nof one class called the same",
+    )
+    axes.title.set_fontsize(10)
+    styles = _ROC_STYLES[len(curves) < 3 :]
+    for (title, curve), (colour, style) in zip(curves.items(), styles, strict=False):
+        solid = curve.far * curve.negative_pairs >= _FEW_PAIRS
+        label = (
+            f"{title}: EER {curve.eer:.3f}, pairs of one class {curve.positive_pairs:,}, "
+            f"of two {curve.negative_pairs:,}"
+        )
+        axes.plot(curve.far[solid], curve.tar[solid], style, color=colour, label=label)
+        # From the last point that is drawn on, so that there is no gap.
+        rest = slice(max(0, int(solid.sum()) - 1), None)
+        axes.plot(curve.far[rest], curve.tar[rest], ":", color=colour, linewidth=1)
+    axes.set(xscale="log", xlim=(_least_far(curves), 1), ylim=(0, 1.02))
+    axes.grid(color="#e5e8ec", linewidth=0.6)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
+    return figure
+
+
+def _least_far(curves):
+    return min(float(curve.far.min()) for curve in curves.values() if len(curve.far))
+
+
+def confusion_matrix(counts, labels):
+    """Which classes are taken for which: a row for each class, in parts of its images.
+
+    Args:
+        counts: images of the class of a row that were given that of a column, integers
+            `(c, c + 1)`; the last column is for other classes and none.
+        labels: c texts.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    names = [clean(label, 24) for label in labels]
+    side = 1.8 + 0.34 * len(names)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names) + 1), [*names, "others, none"], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    axes.spines[:].set_visible(False)
+    for i, j in np.argwhere(counts).tolist():
+        colour = "white" if shares[i, j] > 0.6 else LINE
+        axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=7, color=colour)
     return figure
 
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from mdl_tf.runs.replicas import count_replicas
 
 # Where there is enough of everything: 32 classes of 4 images. Of few classes more images each, as
 # far as that helps.
@@ -50,9 +53,13 @@ def settle_batches(config, class_sizes, network=None, report=None):
     if classes is None:
         there = int((sizes >= images).sum()) if short == "drop" else len(sizes)
         classes = max(2, min(CLASSES, there))
-        fitting = _fitting_classes(network, images)
+        # Of micro-batches memory is looked after.
+        fitting = _fitting_classes(None if config.micro_batch else network, images)
         if fitting < classes:
             classes, limit = max(2, fitting), ", as memory allows"
+        # Replicas take equal shares.
+        replicas = count_replicas(config)
+        classes -= classes % (replicas // math.gcd(replicas, images)) if classes > 2 else 0
     repeated = int((sizes < images).sum()) if short == "repeat" else 0
     if short == "repeat" and not repeated and config.short_classes is None:
         short = "error"

@@ -11,6 +11,7 @@ from mdl_tf.datasets.duplicates import describe_groups, find_groups
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.progress import ProgressLine
 from mdl_tf.runs.batch_size import settle_batches
+from mdl_tf.runs.replicas import find_strategy
 
 BATCH = 64  # images of an evaluation that go through the network at once
 LISTED = 20  # files that are left out, in the output
@@ -179,6 +180,8 @@ def training_stream(train_set, config, epochs_done=0, stream=None):
         seed=config.own_seed,
         start_step=epochs_done * config.steps_per_epoch,
         short_classes=config.short_classes,
+        strategy=find_strategy(config),
+        numbered=config.memory > 0,
     )
 
 

@@ -1,12 +1,15 @@
 """The best model of a run on any data set."""
 
-from mdl_tf import datasets
+from mdl_tf import datasets, metrics
 from mdl_tf.config import ConfigError
 from mdl_tf.datasets.image_set import SIDES
 from mdl_tf.datasets.table import DATASETS
 from mdl_tf.embedding import load_model
 from mdl_tf.embedding.outputs import check_output
+from mdl_tf.metrics.calibration import try_thresholds
+from mdl_tf.metrics.verification import PAIRS, Roc
 from mdl_tf.progress import ProgressLine
+from mdl_tf.runs.calibration import read as read_calibration
 from mdl_tf.runs.data import Data
 from mdl_tf.runs.measure import measure_set
 
@@ -20,6 +23,7 @@ def evaluate_run(
     crop_to_box=False,
     on_corrupt="error",
     clustering=None,
+    verification=None,
     stream=None,
     output=None,
 ):
@@ -37,12 +41,16 @@ def evaluate_run(
             out files of its own data does so here. Defaults to `"error"`.
         clustering: whether to compute NMI and F1, by k-means with as many clusters as classes.
             Defaults to `None`: as in the run.
+        verification: whether to compute equal error rate and true accept rates, and what the
+            thresholds of the run's calibration give here. Defaults to `None`: as in the run.
         stream: where the progress goes. Defaults to standard output.
         output: name of the output that is the embedding, of a model with several. Defaults to
             `None`.
 
     Returns:
-        A dict of metrics with `dataset`, `split`, `images` and `classes`.
+        A dict of metrics with `dataset`, `split`, `images` and `classes`; of a calibrated run with
+        `verification` also `thresholds`, a list of dicts with a `threshold`, the false accept rate
+        `far` that it was settled for, and the rates `far_here` and `tar_here`.
 
     Raises:
         ConfigError: if the run has no model.
@@ -87,6 +95,9 @@ def evaluate_run(
             "`split` must be train or test for a run with `refit`, whose model was trained on the "
             f"validation classes in the end. Received: split={split!r}"
         )
+    verification = config.verification if verification is None else verification
+    # Those of another output of the model are not known.
+    calibration = read_calibration(run) if verification and output is None else None
     model = load_model(run.model, compile=False)
     check_output(model, output)
     if (config.backbone == "none") != (image_set.features is not None):
@@ -101,11 +112,17 @@ def evaluate_run(
         dataset=dataset,
         augment=config.augment,
         clustering=config.clustering if clustering is None else clustering,
+        verification=verification,
         seed=config.own_seed,
         stream=stream,
         output=output,
     )
-    return _describe(measured, dataset, split, image_set, collection)
+    report = _describe(measured, dataset, split, image_set, collection)
+    if "eer" in measured.metrics and calibration is not None:
+        embeddings, labels = measured.embeddings, image_set.labels
+        roc = Roc(*metrics.sample_distances(embeddings, labels, PAIRS, config.own_seed))
+        report["thresholds"] = try_thresholds(calibration, roc)
+    return report
 
 
 def evaluate_file(
@@ -117,6 +134,7 @@ def evaluate_file(
     crop_to_box=False,
     on_corrupt="error",
     clustering=None,
+    verification=None,
     stream=None,
     output=None,
 ):
@@ -133,6 +151,8 @@ def evaluate_file(
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
             `"error"`.
         clustering: whether to compute NMI and F1. Defaults to `None`: they are.
+        verification: whether to compute equal error rate and true accept rates. Defaults to
+            `None`: they are not.
         stream: where the progress goes. Defaults to standard output.
         output: name of the output that is the embedding, of a model with several. Defaults to
             `None`: it has one.
@@ -174,6 +194,7 @@ def evaluate_file(
         f"Embed {image_set.name}",
         dataset=dataset,
         clustering=clustering is not False,
+        verification=bool(verification),
         stream=stream,
         output=output,
     )

@@ -94,7 +94,9 @@ def train_folds(config, run, report=print):
             seed=config.seed,
         )
     clock.lap("evaluation")
-    text = run_report.write_report(run, config, whole.test, results, clock)
+    text = run_report.write_report(
+        run, config, whole.test, results, clock, why_not_calibrated="folds"
+    )
     report("\n" + text)
     return results
 

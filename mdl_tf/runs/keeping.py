@@ -34,6 +34,18 @@ def read_state(run):
     return state if state and state["epochs_done"] else None
 
 
+def bytes_of_run(network):
+    """About how much a run needs on the disk while it is trained.
+
+    Args:
+        network: the embedder.
+    """
+    # With the moments of Adam the state of an epoch is three times the weights, and the old one
+    # stays until the new one is whole; the best model, the start and their new copies; pictures.
+    weights = sum(4 * math.prod(weight.shape) for weight in network.weights)
+    return 10 * weights + 2_000_000
+
+
 class _Keep:
     """The history of a training, and its best epoch: by `monitor`, without validation the last."""
 

@@ -30,6 +30,7 @@ def measure_set(
     dataset=None,
     augment=None,
     clustering=True,
+    verification=False,
     seed=0,
     stream=None,
     output=None,
@@ -47,7 +48,9 @@ def measure_set(
         augment: the augmentation of training, of which only what belongs to the test is done.
             Defaults to `None`.
         clustering: whether to compute NMI and F1. Defaults to `True`.
-        seed: of k-means and of the sample of distances. Defaults to `0`.
+        verification: whether to compute equal error rate and true accept rates. Defaults to
+            `False`.
+        seed: of k-means and of the samples of distances. Defaults to `0`.
         stream: where the progress goes. Defaults to standard output.
         output: name of the output that is the embedding, of a model with several. Defaults to
             `None`.
@@ -68,11 +71,18 @@ def measure_set(
             f"{len(labels):,} other labels for {image_set!r}"
         )
     return measure_embeddings(
-        embeddings, image_set, dataset=dataset, clustering=clustering, seed=seed
+        embeddings,
+        image_set,
+        dataset=dataset,
+        clustering=clustering,
+        verification=verification,
+        seed=seed,
     )
 
 
-def measure_embeddings(embeddings, image_set, *, dataset=None, clustering=True, seed=0):
+def measure_embeddings(
+    embeddings, image_set, *, dataset=None, clustering=True, verification=False, seed=0
+):
     """Metrics of the embeddings of a set.
 
     Args:
@@ -80,30 +90,40 @@ def measure_embeddings(embeddings, image_set, *, dataset=None, clustering=True, 
         image_set: an `ImageSet`.
         dataset: as for `measure_set`. Defaults to `None`.
         clustering: whether to compute NMI and F1. Defaults to `True`.
-        seed: of k-means and of the sample of distances. Defaults to `0`.
+        verification: as for `measure_set`. Defaults to `False`.
+        seed: of k-means and of the samples of distances. Defaults to `0`.
 
     Returns:
         A `Measured`.
     """
-    report = _measure_vectors(embeddings, image_set, dataset, clustering=clustering, seed=seed)
+    report = _measure_vectors(
+        embeddings,
+        image_set,
+        dataset,
+        clustering=clustering,
+        verification=verification,
+        seed=seed,
+    )
     distances = metrics.sample_distances(embeddings, image_set.labels, seed=seed)
     return Measured(report, distances, embeddings)
 
 
-def measure_features(features, image_set, dataset=None):
+def measure_features(features, image_set, dataset=None, verification=False):
     """Metrics of features as people use them: of unit length.
 
     Args:
         features: `(N, F)`.
         image_set: an `ImageSet`.
         dataset: as for `measure_set`. Defaults to `None`.
+        verification: as for `measure_set`. Defaults to `False`.
 
     Returns:
         A dict of metrics.
     """
     features = np.asarray(features, np.float32)
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return _measure_vectors(features / np.maximum(lengths, 1e-12), image_set, dataset)
+    features = features / np.maximum(lengths, 1e-12)
+    return _measure_vectors(features, image_set, dataset, verification=verification)
 
 
 def measure_options(config):
@@ -112,35 +132,36 @@ def measure_options(config):
     Args:
         config: the `TrainConfig`.
     """
-    names = ("dataset", "augment", "clustering")
+    names = ("dataset", "augment", "clustering", "verification")
     return {"seed": config.own_seed, **{name: getattr(config, name) for name in names}}
 
 
-def measure_raw(image_set, dataset=None, stream=None):
+def measure_raw(image_set, dataset=None, stream=None, verification=False):
     """Metrics of the images themselves, grey and small, or of the features of unit length.
 
     Args:
         image_set: an `ImageSet`.
         dataset: name of the data set, as for `measure_set`. Defaults to `None`.
         stream: where the progress goes. Defaults to standard output.
+        verification: as for `measure_set`. Defaults to `False`.
 
     Returns:
         A dict of metrics.
     """
     if image_set.features is not None:
-        return measure_features(image_set.features, image_set, dataset)
+        return measure_features(image_set.features, image_set, dataset, verification)
     pixels = []
     with ProgressLine("Raw pixels", len(image_set), stream) as line:
         for images, _ in batches.ordered(image_set, BATCH, RAW_SIZE):
             pixels += list(np.asarray(images).mean(axis=-1).reshape(len(images), -1))
             line(len(pixels))
-    return _measure_vectors(np.array(pixels), image_set, dataset)
+    return _measure_vectors(np.array(pixels), image_set, dataset, verification=verification)
 
 
-def _measure_vectors(vectors, image_set, dataset, clustering=False, seed=0):
+def _measure_vectors(vectors, image_set, dataset, **options):
     """Metrics of vectors: all among each other, or queries in a gallery if the set has them."""
     labels, queries = image_set.labels, image_set.queries
-    options = {"ks": columns.ks(dataset), "clustering": clustering, "seed": seed}
+    options["ks"] = columns.ks(dataset)
     if queries is None or queries.all():
         return metrics.evaluate(vectors, labels, **options)
     gallery = {"gallery": vectors[~queries], "gallery_labels": labels[~queries]}

@@ -9,6 +9,9 @@ from mdl_tf.embedding import load_model, set_batch_norm
 from mdl_tf.embedding.trainable import flags, freeze_all_but, put_back
 from mdl_tf.runs.network import build_loss, build_training_model, compile_model
 
+# Batch normalisation that is another one in training than in the model that is kept.
+CHANGED = ("statistics", "synchronized")
+
 
 def begin(config, num_classes, embedder):
     """The model of a training that begins, compiled for its first phase.
@@ -78,7 +81,7 @@ def changes_layers(config, epoch):
         config: the `TrainConfig`.
         epoch: from 0.
     """
-    return epoch < config.warm_up_epochs or config.batch_norm == "statistics"
+    return epoch < config.warm_up_epochs or config.batch_norm in CHANGED
 
 
 def make_plain(config, learns, embedder):
@@ -94,7 +97,7 @@ def make_plain(config, learns, embedder):
         is. It is not to be trained on without being compiled again.
     """
     _as_begun(config, learns, embedder)
-    if config.batch_norm == "statistics":
+    if config.batch_norm in CHANGED:
         set_batch_norm(embedder, "train")
     return embedder
 

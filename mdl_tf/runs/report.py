@@ -4,10 +4,13 @@ import time
 
 import numpy as np
 
+from mdl_tf.metrics.calibration import describe
 from mdl_tf.metrics.columns import table
+from mdl_tf.metrics.verification import Roc
 from mdl_tf.pictures import plots
 from mdl_tf.progress import duration
 from mdl_tf.recipes.tables import published, wrapped
+from mdl_tf.runs.calibration import explain_none
 from mdl_tf.runs.data import BATCH
 from mdl_tf.runs.keeping import read_state
 
@@ -75,15 +78,23 @@ def forecast(model, config, test_images, validation_images):
     )
 
 
-def draw_pictures(run, config, distances):
-    """The pictures of a run: loss and recall over its epochs, distances of the test classes.
+def draw_pictures(run, config, distances, calibration=None):
+    """The pictures of a run: loss and recall over its epochs, distances of the test classes, ROC.
 
     Args:
         run: the `Run`.
         config: the `TrainConfig`.
         distances: dict from a title to a pair of arrays, positive and negative distances.
+        calibration: the `Calibration` of the run. Defaults to `None`: it has none.
     """
     figures = {"distances.png": plots.distance_histograms(distances)}
+    curves = {
+        title: Roc(*pair).sample() for title, pair in distances.items() if all(map(len, pair))
+    }
+    if calibration is not None:
+        curves["Validation classes, thresholds settled here"] = calibration.curve
+    if curves:
+        figures["roc.png"] = plots.roc_curves(curves)
     state = read_state(run)
     if state:
         history = state["history"]
@@ -107,7 +118,17 @@ def _compare_sides(run, test):
         )
 
 
-def write_report(run, config, test, results, clock, start_is_kept=False):
+def write_report(
+    run,
+    config,
+    test,
+    results,
+    clock,
+    *,
+    start_is_kept=False,
+    calibration=None,
+    why_not_calibrated=None,
+):
     """The end of a run in words; kept as `report.txt`.
 
     Args:
@@ -117,6 +138,8 @@ def write_report(run, config, test, results, clock, start_is_kept=False):
         results: dict from a name to a dict of metrics, as in `metrics.json`.
         clock: the `Clock`.
         start_is_kept: whether no epoch was better than the start. Defaults to `False`.
+        calibration: the `Calibration` of the run. Defaults to `None`: it has none.
+        why_not_calibrated: why, as `calibration.explain_none` takes it. Defaults to `None`.
 
     Returns:
         A text of several lines.
@@ -128,6 +151,7 @@ def write_report(run, config, test, results, clock, start_is_kept=False):
         *_published_lines(run, config, test, results),
         *_sentences(config, results, start_is_kept),
         *_compare_sides(run, test),
+        describe(calibration) if calibration else explain_none(why_not_calibrated),
         f"Time: {clock}.",
         f"Run folder: {run.folder}",
     ]

@@ -91,7 +91,9 @@ def _resolve_network(config):
             raise ConfigError(str(error)) from error
     batch_norm = config.batch_norm
     if batch_norm is None and (features or config.frozen or not pretrained):
-        batch_norm = "train"
+        # With several devices the statistics are those of one device that has the whole batch.
+        layers = not (features or config.frozen)
+        batch_norm = "synchronized" if config.devices and layers else "train"
     return {
         "head": head,
         "image_size": image_size or SIZE_OF_RANDOM,

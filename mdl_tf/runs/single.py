@@ -7,14 +7,16 @@ from mdl_tf.callbacks import NeighborBoard
 from mdl_tf.callbacks.summaries import write_test
 from mdl_tf.embedding import embed, load_model
 from mdl_tf.embedding.parts import feature_model, head_model
+from mdl_tf.files import check_room
 from mdl_tf.progress import ProgressLine
 from mdl_tf.reading import read_arrays
+from mdl_tf.runs import calibration as run_calibration
 from mdl_tf.runs import report as run_report
 from mdl_tf.runs.batch_size import settle_batches
 from mdl_tf.runs.data import describe_data, ordered_stream, read_data
 from mdl_tf.runs.epoch_table import EpochTable
 from mdl_tf.runs.frozen import featurize
-from mdl_tf.runs.keeping import OnDisk, read_state
+from mdl_tf.runs.keeping import OnDisk, bytes_of_run, read_state
 from mdl_tf.runs.measure import (
     measure_embeddings,
     measure_features,
@@ -48,7 +50,10 @@ class TestSet:
     def measure_raw(self):
         """Metrics without a network, from the first call on the same."""
         if self._raw is None:
-            self._raw = measure_raw(self.image_set, self._config.dataset)
+            config = self._config
+            self._raw = measure_raw(
+                self.image_set, config.dataset, verification=config.verification
+            )
         return self._raw
 
     def measure(self, model, config, name):
@@ -127,6 +132,7 @@ def train_network(config, run, report=print, data=None, test_set=None):
         if not run.is_new:
             report("No epoch of this run is kept: its training begins.")
         data, network = read_and_build(config, report, data)
+        check_room(run.folder, bytes_of_run(network), "A run")
         config = settle(config, network)
         config = settle_batches(config, np.bincount(data.train.labels), network, report)
         earlier = run.set_aside_if_restarted()
@@ -138,6 +144,8 @@ def train_network(config, run, report=print, data=None, test_set=None):
     test_set = test_set or TestSet(config, data.test)
     watch = _RunWatch(config, run, data, test_set, results, clock, report)
     features = None
+    if not _is_finished(state, config):
+        run_calibration.forget(run)
     if config.frozen:
         whole = network or load_model(run.model, compile=False)
         features = featurize(config, data, whole)
@@ -149,15 +157,32 @@ def train_network(config, run, report=print, data=None, test_set=None):
         best = fit(config, data, keep, watch, network)
     clock.lap("training")
     distances = watch.measure_best(best)
+    calibration, why_none = _calibrate(config, run, (features or data).validation, best)
     if config.refit:
         again = refit(config, run, keep, data, features, report)
         clock.lap("refit")
         watch.measure_refitted(again)
-    return watch.end(distances, keep.best_epoch == 0)
+    return watch.end(distances, keep.best_epoch == 0, calibration, why_none)
+
+
+def _calibrate(config, run, validation, best):
+    """A `Calibration`, or `None` and why there is none."""
+    if config.refit or validation is None:
+        return None, "refit" if config.refit else "validation"
+    try:
+        return run_calibration.calibrate_run(config, run, validation, best), None
+    except ValueError as error:
+        # Training is not lost for it.
+        run_calibration.forget(run)
+        return None, f"of the validation classes: {error}"
+
+
+def _is_finished(state, config):
+    return bool(state) and (state["stopped"] or state["epochs_done"] >= config.epochs)
 
 
 def _tell_if_finished(state, config, report):
-    if state["stopped"] or state["epochs_done"] >= config.epochs:
+    if _is_finished(state, config):
         report(
             f"This run is already finished, with {count(state['epochs_done'], 'epoch')}: nothing "
             "is trained, and its report is written again."
@@ -196,7 +221,10 @@ class _RunWatch(Watch):
         if features is None and test.features is None and is_pretrained(self._config):
             features = self._test_set.embed(feature_model(embedder), "features")
         if features is not None:
-            self._results["features"] = measure_features(features, test, self._config.dataset)
+            config = self._config
+            self._results["features"] = measure_features(
+                features, test, config.dataset, config.verification
+            )
         measured = self._measure(embedder, "untrained", 0, features)
         with self._run.writing(_DISTANCES) as path:
             np.savez(path, positive=measured.distances[0], negative=measured.distances[1])
@@ -232,16 +260,23 @@ class _RunWatch(Watch):
         self._measure(model, "refitted", step, self.features)
         self._run.write_json("metrics.json", self._results)
 
-    def end(self, distances, start_is_kept):
+    def end(self, distances, start_is_kept, calibration, why_not_calibrated):
         """Pictures and the closing table."""
         distances = {"Test classes, trained": distances}
         before = self._distances_before()
         if before is not None:
             distances = {"Test classes, untrained": before, **distances}
-        run_report.draw_pictures(self._run, self._config, distances)
+        run_report.draw_pictures(self._run, self._config, distances, calibration)
         self._clock.lap("evaluation")
         text = run_report.write_report(
-            self._run, self._config, self._data.test, self._results, self._clock, start_is_kept
+            self._run,
+            self._config,
+            self._data.test,
+            self._results,
+            self._clock,
+            start_is_kept=start_is_kept,
+            calibration=calibration,
+            why_not_calibrated=why_not_calibrated,
         )
         self._report("\n" + text)
         return self._results

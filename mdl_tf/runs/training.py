@@ -6,12 +6,14 @@ import keras
 import tensorflow as tf
 
 from mdl_tf.callbacks import RetrievalMetrics
+from mdl_tf.distribute.workers import share_weights
 from mdl_tf.metrics import columns
 from mdl_tf.runs import phases, start
 from mdl_tf.runs.data import describe_data, ordered_stream, read_data, training_stream
 from mdl_tf.runs.divergence import StopIfDiverged
 from mdl_tf.runs.keeping import monitor_key
 from mdl_tf.runs.network import build_model
+from mdl_tf.runs.replicas import find_strategy, runs_on_devices
 
 
 class Watch:
@@ -61,6 +63,7 @@ def prepare_keras(config):
     keras.config.set_dtype_policy(config.policy)
 
 
+@runs_on_devices
 def build_network(config, feature_size=None):
     """The network of a config before its first step, for its seed and precision.
 
@@ -103,6 +106,7 @@ def read_and_build(config, report, data=None):
     return data, network or build_network(config, data.feature_size)
 
 
+@runs_on_devices
 def fit(config, data, keep, watch=None, network=None, epochs=None):
     """Train a config on the training classes, watched on the validation classes.
 
@@ -143,6 +147,8 @@ def fit(config, data, keep, watch=None, network=None, epochs=None):
     retrieval_metrics = _measure_validation(config, data.validation, model.loss, watch)
     if not done:
         head = start.set_head(config, data.train, network, model, watch)
+        if find_strategy(config):
+            share_weights(model, find_strategy(config))
         first_logs = retrieval_metrics.measure(network) if retrieval_metrics else {}
         keep.begin(learns, network, first_logs, head)
         watch.begin(network)
@@ -192,6 +198,7 @@ def _measure_validation(config, validation, loss, watch):
         ordered_stream(validation, config, watch.stream),
         columns.ks(config.dataset),
         margin=loss.gap,
+        verification=config.verification,
         seed=config.own_seed,
     )
 
@@ -206,6 +213,9 @@ def _fit_phase(config, model, stream, keep, watch, retrieval_metrics, first, las
             monitor=monitor_key(config), mode="max", patience=config.patience
         )
         measuring.append(early_stopping)
+    # Keras would make its variables inside the graph of the step, which is then traced twice.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     model.fit(
         stream,
         initial_epoch=first,

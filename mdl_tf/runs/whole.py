@@ -1,8 +1,12 @@
 """A run as a whole: one network, or one for each fold of a cross-validation."""
 
+from mdl_tf.distribute import wait_for_all
 from mdl_tf.runs.folds import train_folds
+from mdl_tf.runs.replicas import find_strategy, on_devices, resolve_devices
 from mdl_tf.runs.resolve import resolve
 from mdl_tf.runs.single import train_network
+from mdl_tf.runs.training import prepare_keras
+from mdl_tf.words import count
 
 
 def train(config, run, *, report=print):
@@ -28,11 +32,19 @@ def train(config, run, *, report=print):
     """
     with run.alone("A run must be trained"):
         run.remove_unfinished()
-        if run.has_epochs:
-            config = run.config
-        else:
+        begins = not run.has_epochs
+        if begins:
             run.check_resumable()
+        config = resolve_devices(config if begins else run.config)
+        # Threads and devices, before TensorFlow computes anything.
+        prepare_keras(config)
+        strategy = find_strategy(config)
+        if begins:
             config = resolve(config)
             run.keep_config(config)
+        if strategy is not None:
+            report(f"Train on {count(strategy.num_replicas_in_sync, 'replica')}.")
+            wait_for_all(strategy)
         train_one = train_folds if config.cross_validated else train_network
-        return train_one(config, run, report)
+        with on_devices(config):
+            return train_one(config, run, report)

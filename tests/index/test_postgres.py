@@ -13,6 +13,8 @@ from PIL import Image
 from mdl_tf import cli
 from mdl_tf.index import Index
 from mdl_tf.index.postgres_where import as_sql
+from mdl_tf.serve.refusal import Refusal
+from mdl_tf.serve.service import Service
 
 NUMBERS = itertools.count()
 RNG = np.random.default_rng(0)
@@ -306,3 +308,20 @@ def test_without_the_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ValueError, match=r"pip install 'mdl_tf\[postgres\]'"):
         Index.connect("postgresql://nowhere/x")
+
+
+@pytest.mark.slow
+def test_it_is_served(connect, server):
+    index = connect("served")
+    index.add(RNG.normal(size=(30, 4)).astype("f4"), labels=["a", "b"] * 15)
+    service = Service(server, name="served", threshold=1.0)
+    service.warm()
+    [entry] = service.examples(1, "b")
+    answer = service.search_entry(entry.id, 5, {"label": "b"})
+    [expected] = index.search(index.vectors(entry.hit.name), 6, where={"label": "b"})
+    assert [found.hit for found in answer.entries] == expected[1:]
+    index.remove(entry.hit.name)
+    with pytest.raises(Refusal, match="no longer in the index"):
+        service.search_entry(entry.id, 5)
+    with pytest.raises(ValueError, match="of an index that is there"):
+        Service(server, name="nobody's")

@@ -165,3 +165,21 @@ def test_proxies_are_not_counted_in_a_metric_model():
     model.compile("sgd")
     assert set(fit(model, SHUFFLED)[0]) == {"loss"}
     assert isinstance(model.evaluate(X, SHUFFLED, verbose=0), float)
+
+
+def test_looking_does_not_make_keras_trace_a_step_twice():
+    traces = []
+
+    class Counting(keras.Model):
+        def train_step(self, data):
+            traces.append(data)
+            return super().train_step(data)
+
+    inputs = keras.Input((5,))
+    model = Counting(inputs, keras.layers.Dense(3)(inputs))
+    model.compile("sgd", MarginDiscriminateLoss())
+    # Keras's own variables, which it would make inside the step.
+    model.optimizer.build(model.trainable_variables)
+    _, warned = fit(model, SHUFFLED)
+    assert len(warned) == 1
+    assert len(traces) == 1

@@ -4,9 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_curve
 
-from mdl_tf.metrics.calibration import Calibration, calibrate, describe
+from mdl_tf.metrics.calibration import (
+    Calibration,
+    calibrate,
+    describe,
+    describe_trial,
+    try_thresholds,
+)
 from mdl_tf.metrics.retrieval import sample_distances
+from mdl_tf.metrics.verification import Roc
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +80,35 @@ def test_a_damaged_file(sides, change):
     text = {"text": "{", "list": "[]"}.get(change, json.dumps(kept))
     with pytest.raises(ValueError, match="^The calibration must be one that was kept. Received: "):
         Calibration.from_json(text)
+
+
+def test_thresholds_tried_on_other_classes(sides):
+    calibration = calibrate(*sides[0])
+    positive, negative = sample_distances(*sides[1], 1_000_000)
+    rows = try_thresholds(calibration, Roc(positive, negative))
+    assert [row["far"] for row in rows] == [0.1, 0.01, 1e-3, 1e-4, 1e-5]
+    for row in rows:
+        assert row["threshold"] == calibration.point(row["far"]).threshold
+        assert row["far_here"] == (negative <= row["threshold"]).mean()
+        assert row["tar_here"] == (positive <= row["threshold"]).mean()
+    text = describe_trial(rows)
+    assert f"1 in {1 / rows[1]['far_here']:,.0f}" in text and "1 in 100,000" in text
+    assert "none" in describe_trial([{**rows[0], "far_here": 0.0}])
+
+
+def test_few_classes_are_told(sides):
+    assert "So few classes" not in describe(calibrate(*sides[0]))
+    few = sides[0][1] < 9
+    assert "So few classes" in describe(calibrate(sides[0][0][few], sides[0][1][few]))
+
+
+def test_the_curve_is_that_of_all_pairs(sides):
+    distances = sample_distances(*sides[0], 1_000_000)
+    calibration, roc = calibrate(*sides[0]), Roc(*distances)
+    for curve in (calibration.curve, roc.sample()):
+        same = np.repeat([1, 0], [len(distances[0]), len(distances[1])])
+        fpr, tpr, _ = roc_curve(same, -np.concatenate(distances), drop_intermediate=False)
+        expected = [tpr[fpr <= far * (1 + 1e-12)].max() for far in curve.far]
+        np.testing.assert_allclose(curve.tar, expected, atol=1e-9)
+        assert len(curve.far) > 90 and curve.negative_pairs == len(distances[1])
+    assert roc.sample().far[0] == 1

@@ -126,6 +126,13 @@ def test_metrics_are_those_of_the_networks_alone_and_together(finished):
     assert results["untrained"]["map_at_r"] == pytest.approx(np.mean(untrained))
 
 
+def test_each_fold_has_thresholds_and_the_whole_which_has_seen_all_classes_has_none(finished):
+    run, _, report = finished
+    assert all((part.folder / "calibration.json").is_file() for part in run.parts)
+    assert not (run.folder / "calibration.json").exists()
+    assert "as each class trained the network of some fold" in report
+
+
 def test_the_model_of_the_run_gives_all_embeddings_one_behind_the_other(finished):
     run, _, _ = finished
     images = np.random.default_rng(0).uniform(0, 255, (3, 16, 16, 3)).astype(np.float32)

@@ -298,6 +298,8 @@ def test_refit_trains_again_on_the_validation_classes_too(tmp_path, pretrained, 
     config, run = started(tmp_path, **{**pretrained, "epochs": 3}, frozen=True, refit=True)
     results, lines = quietly(config, run)
     assert list(results) == ["raw_pixels", "features", "untrained", "trained", "refitted"]
+    # Of classes that the model was trained on.
+    assert not (run.folder / "calibration.json").exists()
     assert any("Refit on training and validation classes: 1 of 3 epochs" in x for x in lines)
     again = Run.open(run.folder / "refit")
     assert len(history(again)) == 1 and again.config.shrinkage is not None

@@ -40,10 +40,7 @@ def read(path):
             "`data_dir` must be an .npz file with labels and exactly one of images, features and "
             f"embeddings. Received: data_dir={path}, with {', '.join(arrays) or 'no arrays'}"
         )
-    content = arrays[contents[0]]
-    content = (
-        check_images(content) if contents == ["images"] else check_features(content, contents[0])
-    )
+    content = _checked(path, contents[0], arrays[contents[0]])
     labels = as_text(arrays["labels"], "labels")
     splits = as_text(arrays["split"], "split") if "split" in arrays else None
     for name, values in (("labels", labels), ("split", splits)):
@@ -58,6 +55,13 @@ def read(path):
         check_named(labels, names)
     kind = "images" if contents == ["images"] else "features"
     return collection(path.stem, labels, class_names=names, splits=splits, **{kind: content})
+
+
+def _checked(path, name, content):
+    try:
+        return check_images(content) if name == "images" else check_features(content, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; data_dir={path}") from error
 
 
 def _arrays(path):

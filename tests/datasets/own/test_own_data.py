@@ -393,8 +393,10 @@ def test_images_of_another_kind(npz_of, images):
 
 @pytest.mark.parametrize("features", [FEATURES[0], FEATURES.astype(int), FEATURES[:0]])
 def test_features_of_another_kind(npz_of, features):
-    assert message_of(npz_file.read, npz_of(embeddings=features, labels=[1, 2, 1, 2])) == (
-        f"`embeddings` must be (N, F) floats. Received: shape {features.shape}, {features.dtype}"
+    path = npz_of(embeddings=features, labels=[1, 2, 1, 2])
+    assert message_of(npz_file.read, path) == (
+        f"`embeddings` must be (N, F) floats. Received: shape {features.shape}, {features.dtype}; "
+        f"data_dir={path}"
     )
 
 
@@ -402,8 +404,10 @@ def test_features_of_another_kind(npz_of, features):
 def test_features_that_are_not_finite_in_float32(npz_of, value):
     features = FEATURES.astype(np.float64)
     features[2, 1] = value
-    assert message_of(npz_file.read, npz_of(features=features, labels=[1, 2, 1, 2])) == (
-        "`features` must be finite in float32. Received: NaN or infinity in 1 rows, such as [2]"
+    path = npz_of(features=features, labels=[1, 2, 1, 2])
+    assert message_of(npz_file.read, path) == (
+        "`features` must be finite in float32. Received: NaN or infinity in 1 rows, such as [2]; "
+        f"data_dir={path}"
     )
 
 
