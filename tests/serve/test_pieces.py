@@ -344,6 +344,8 @@ def test_an_announced_server_is_found_only_if_it_is_one(tmp_path):
     for text in ("", "[]", "{}", "\0"):
         path.write_text(text)
         assert running.ask(tmp_path, ["q"], 1) is None
+    assert running._is_here("127.0.0.1") and running._is_here("0.0.0.0")
+    assert not running._is_here("192.0.2.1")
     # One that was started later is not taken back by the first.
     with running.announced(tmp_path, "127.0.0.1", 1, "t"):
         path.write_text(json.dumps({**told, "token": "later"}))
