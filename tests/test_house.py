@@ -27,7 +27,7 @@ ALLOWED = {
     "checks": {"words"},
     "config": {"datasets", "losses", "metrics"},
     "datasets": {"images"},  # not `config`, which asks it for its table
-    "distribute": set(),
+    "distribute": {"losses"},
     "doctor": {"batches", "datasets", "embedding", "losses", "metrics", "pictures", "runs"},
     "embedding": {"backbones", "metrics"},
     "export": {"datasets", "embedding", "images", "metrics", "runs"},

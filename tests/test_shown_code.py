@@ -179,7 +179,7 @@ def test_there_is_something_to_follow_and_to_shorten():
     }
     assert followed == {
         *("train", "evaluate", "embed", "search", "compare", "doctor", "datasets", "recipes"),
-        *("convert-weights", "index", "serve"),
+        *("convert-weights", "export", "index", "serve"),
     }
 
 

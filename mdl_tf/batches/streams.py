@@ -23,6 +23,7 @@ def balanced(
     cache_dir=None,
     progress=None,
     strategy=None,
+    numbered=False,
 ):
     """An endless stream of P x K batches, decoded and augmented in parallel.
 
@@ -52,6 +53,8 @@ def balanced(
         strategy: the `tf.distribute.Strategy` of a model that several replicas train: each gets its
             rows of the same batches, in order, and each worker decodes its own rows alone. Defaults
             to `None`: whole batches, which Keras shares out among the devices of one machine.
+        numbered: whether labels come as `{"labels": ..., "images": ...}`, with the index of each
+            image in the set beside them, for `MetricModel(memory=...)`. Defaults to `False`.
 
     Returns:
         A `tf.data.Dataset` of images `(P * K, H, W, 3)` float32 RGB in 0..255, or features
@@ -100,7 +103,7 @@ def balanced(
         if view is not None:
             image = view.train(image, tf.stack([seed, number]))
             image = tf.ensure_shape(image, (*_pair(image_size), 3))
-        return image, labels[i]
+        return image, ({"labels": labels[i], "images": i} if numbered else labels[i])
 
     def make_stream(first, rows, share):
         """Rows `first` to `first + rows` of every batch, in batches of a share of them."""

@@ -22,7 +22,8 @@ def add_to(commands):
     build.add_argument(
         "model", metavar="RUN", help="run folder or .keras file; none: vectors as they are"
     )
-    build.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
+    sources = "folders of images, .npz files of features, or files that `mdl-tf embed` wrote"
+    build.add_argument("source", metavar="SOURCE", nargs="+", help=sources)
     build.add_argument("-o", "--output", metavar="INDEX", help="[name of the source.index]")
     build.add_argument(
         "--kind",
@@ -32,10 +33,10 @@ def add_to(commands):
     add_own_model(build)
     add = actions.add_parser("add", help="add images; what is there already is not embedded again")
     add.add_argument("index", metavar="INDEX")
-    add.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
+    add.add_argument("source", metavar="SOURCE", nargs="+", help=sources)
     sync = actions.add_parser("sync", help="add, and remove what is gone from that folder")
     sync.add_argument("index", metavar="INDEX")
-    sync.add_argument("source", metavar="FOLDER", help="folder of images")
+    sync.add_argument("source", metavar="FOLDER", nargs=1, help="folder of images")
     for command in (build, add, sync):
         command.add_argument(
             "--columns",
@@ -51,8 +52,7 @@ def add_to(commands):
     kind.add_argument("kind", metavar="KIND", help="exact, ivf, hnsw or pq")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
-    index_classes.add_to(actions)
-    for command in (build, add, sync, remove, kind, show):
+    for command in (build, add, sync, remove, kind, show, *index_classes.add_to(actions)):
         add_server(command, with_model=command is not build)
 
 
@@ -83,7 +83,7 @@ def run(args):
 
 
 def _build(args, index_class):
-    source = args.source.rstrip("/\\")
+    source = args.source[0].rstrip("/\\")
     if is_address(args.output):
         return _build_on_server(args, index_class)
     if args.name is not None:
@@ -91,7 +91,7 @@ def _build(args, index_class):
     output = args.output or f"{os.path.splitext(os.path.basename(source))[0]}.index"
     if os.path.exists(output):
         raise ConfigError(
-            f"`output` must not exist, or go on with `mdl-tf index add {output} {args.source}`. "
+            f"`output` must not exist, or go on with `mdl-tf index add {output} {args.source[0]}`. "
             f"Received: output={output}"
         )
     model = None if args.model == "none" else args.model
@@ -118,7 +118,7 @@ def _build_on_server(args, index_class):
         if len(index):
             raise ConfigError(
                 "`name` must be of no index that has images, or go on with `mdl-tf index add "
-                f"{index.path} {args.source} --name {name}`. Received: name={name}"
+                f"{index.path} {args.source[0]} --name {name}`. Received: name={name}"
             )
         index.set_kind(args.kind)
         _change(args, index, columns)
@@ -150,15 +150,17 @@ def _change(args, index, columns=None):
 
     columns = columns or _columns(args)
     change = index.sync if args.action == "sync" else index.add
-    with ProgressLine(f"Embed {args.source}") as line:
-        changes = change(args.source, columns=columns, on_corrupt=args.on_corrupt, progress=line)
-        line.done(changes.added + changes.changed, "images")
-    for problem in changes.left_out:
-        print(f"  left out: {problem.path}, which {problem.reason}")
-    print(
-        f"{index.path}: {changes.added:,} added, {changes.changed:,} changed, "
-        f"{changes.unchanged:,} as they were, {changes.removed:,} removed; {len(index):,} in all"
-    )
+    for source in args.source:
+        with ProgressLine(f"Embed {source}") as line:
+            changes = change(source, columns=columns, on_corrupt=args.on_corrupt, progress=line)
+            line.done(changes.added + changes.changed, "images")
+        for problem in changes.left_out:
+            print(f"  left out: {problem.path}, which {problem.reason}")
+        print(
+            f"{index.path}: {changes.added:,} added, {changes.changed:,} changed, "
+            f"{changes.unchanged:,} as they were, {changes.removed:,} removed; "
+            f"{len(index):,} in all"
+        )
 
 
 def _show(index):

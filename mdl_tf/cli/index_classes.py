@@ -11,7 +11,7 @@ _LONGEST = 40  # letters of a name
 
 
 def add_to(actions):
-    """Add the actions to those of `mdl-tf index`."""
+    """Add the actions to those of `mdl-tf index`; returns their parsers."""
     calibrate = actions.add_parser(
         "calibrate", help="settle what distances mean, on classes that trained nothing"
     )
@@ -37,6 +37,7 @@ def add_to(actions):
     )
     for command in (calibrate, confusion):
         add_on_corrupt(command)
+    return calibrate, confusion
 
 
 def run(args, index):

@@ -108,6 +108,12 @@ def _follow(args, settings, cluster):
         f"Worker {cluster.index + 1} of {len(cluster.workers)}: the chief alone writes {folder}.",
         flush=True,
     )
+    if not args.resume and os.path.isdir(folder) and Run(folder).has_epochs:
+        # As the chief is told, for whom this worker would wait.
+        raise ConfigError(
+            f"`name` must be new, or go on with `--resume {folder}`. "
+            f"Received: name={args.name!r}, which exists"
+        )
     with tempfile.TemporaryDirectory(prefix="mdl-tf-worker-") as own:
         if args.resume:
             Run.open(args.resume)  # refused as the chief's is

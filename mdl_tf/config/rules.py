@@ -174,6 +174,11 @@ def refuse_unused(config):
             "`validation` must be left out with `folds`, of which each is the validation "
             f"classes once. Received: validation={config.validation}, folds={config.folds}"
         )
+    if is_set(config, "memory_start") and not config.memory:
+        raise ConfigError(
+            "`memory_start` is of a `memory` only; else leave it out. "
+            f"Received: memory_start={config.memory_start}, memory=0"
+        )
     for name, choice, values in ONLY_WITH:
         chosen = getattr(config, choice)
         if chosen not in values and is_set(config, name):

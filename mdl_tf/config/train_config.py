@@ -145,6 +145,24 @@ class TrainConfig:
         least=2,
         optional=True,
     )
+    micro_batch: int | None = setting(
+        None,
+        "images whose activations are kept at a time: a large batch in the memory of a small one, "
+        "and a second forward pass; needs batch_norm statistics or frozen; default: the whole "
+        "batch",
+        least=1,
+        optional=True,
+    )
+    memory: int = setting(
+        0,
+        "embeddings of earlier batches that images are compared with, too (cross-batch memory); "
+        "0: none",
+        least=0,
+        before=0,
+    )
+    memory_start: int = setting(
+        100, "batches during which the memory is filled and not used", least=0, before=100
+    )
     short_classes: str | None = setting(
         None,
         "classes with fewer than K images; default: error, and repeat where K is left open",

@@ -109,9 +109,10 @@ def export(
     format_module = importlib.import_module(f"mdl_tf.export.{chosen.module}")
     with _written(path, chosen) as temporary:
         options = {"int8": True} if int8 else {}
-        format_module.write(graph, temporary, facts, **options)
-        function = format_module.load(temporary)
-        vectors = _embed_all(function, inputs, size, augment, any_size)
+        with _telling_of(to):
+            format_module.write(graph, temporary, facts, **options)
+            function = format_module.load(temporary)
+            vectors = _embed_all(function, inputs, size, augment, any_size)
         difference = float(np.abs(vectors - expected).max())
         longest = max(1.0, float(np.linalg.norm(expected, axis=1).max()))
         tolerance = TOLERANCE_OF_RESIZING if any_size else TOLERANCE
@@ -263,6 +264,22 @@ def _written(path, chosen):
                 yield temporary
     except OSError as error:
         raise ConfigError(f"`path` must be writable. Received: {error}") from error
+
+
+@contextlib.contextmanager
+def _telling_of(to):
+    """What a converter or a runtime does not know, in a line."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    # Each has kinds of errors of its own.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"`to` must be a format that knows all layers of the network; nothing is kept. "
+            f"Received: to={to!r}, which says: {reason}"
+        ) from error
 
 
 def _embed_all(function, inputs, size, augment, any_size):

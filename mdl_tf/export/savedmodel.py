@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-FACTS = "mdl_tf.json"
+FACTS = "embedder.json"
 
 
 def write(graph, path, facts):

@@ -91,6 +91,8 @@ class Embedder:
         from mdl_tf.export.runtime import is_installed
 
         with self._lock:
+            if self.runtime is None:
+                del self.runtime  # another process may have made one
             if self.runtime is None and is_installed("onnxruntime", "onnx", "tf2onnx"):
                 note = model_file.failure_note(self.digest)
                 if not note.is_file():

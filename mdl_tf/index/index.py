@@ -265,8 +265,9 @@ class Index:
         """Add images or vectors; what is there with the same content is not embedded again.
 
         Args:
-            source: a folder of images; an `.npz` file of features, as for `--dataset npz`; or
-                `(n, F)` floats: features for the model, or vectors if the index has none.
+            source: a folder of images; an `.npz` file of features, as for `--dataset npz`, or one
+                that `mdl-tf embed` wrote with this model; or `(n, F)` floats: features for the
+                model, or vectors if the index has none.
             names: n texts, of floats only, each another. An image of the same folder and name, or
                 a vector of the same name, takes the place of the old one. Defaults to `None`: paths
                 below the folder; numbers.
@@ -307,7 +308,8 @@ class Index:
         return self._change(contents, columns, progress, drop_others=True)
 
     def _change(self, contents, columns, progress, **options):
-        self._check_model()
+        if contents.model is None:
+            self._check_model()
         changes = put(self._store, self._embedder, contents, columns, progress, **options)
         self._searcher.catch_up(progress)
         return changes
@@ -325,11 +327,10 @@ class Index:
             ValueError: if there is no image of a name, or two of different folders; nothing is
                 removed then.
         """
-        rows = self._named(names)
-        places = {row.place for row in rows}
-        self._store.remove(sorted(places))
+        removed = {row.place: row for row in self._named(names)}
+        self._store.remove(list(removed.values()))
         self._searcher.catch_up()
-        return len(places)
+        return len(removed)
 
     def vectors(self, names):
         """The vectors of images that are in the index, such as to search for one of them.
@@ -486,7 +487,7 @@ class Index:
             ValueError: if no image has a label.
         """
         if source is None:
-            labels, answers = self._classify_itself(k)
+            labels, answers = self._classify_itself(k, progress)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
             vectors = embed_contents(self._embedder, contents, progress=progress)
@@ -496,7 +497,7 @@ class Index:
             raise ValueError("`source` must have labels: subfolders. Received: none")
         return Confusion(*zip(*pairs, strict=True))
 
-    def _classify_itself(self, k):
+    def _classify_itself(self, k, progress=None):
         k = check_integer("k", k, least=1)
         labels, answers = [], []
         for rows, vectors in self._store.walk(_PART):
@@ -506,6 +507,8 @@ class Index:
                 others = [pair for pair in pairs if pair[0].place != row.place][:k]
                 labels.append(row.label)
                 answers.append(vote([as_hit(*pair) for pair in others]))
+            if progress:
+                progress(len(labels), len(self))
         return labels, answers
 
     def cluster(
@@ -531,7 +534,7 @@ class Index:
                 calibrated index, else HDBSCAN.
             threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
             far: in place of `threshold`, of a calibrated index: the false accept rate of the
-                distance. Defaults to `None`: 0.01.
+                distance. Defaults to `None`: 0.01, or the lowest that the calibration can tell.
             smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
                 `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
             where: as for `search`. Defaults to `None`: all images.
@@ -719,14 +722,9 @@ def _keep_model(folder, model, **chosen):
 
 
 def _open_vectors(cls, path):
-    from mdl_tf.search import Vectors
-
-    vectors = Vectors.load(path)
+    contents = sources.read_vectors(path)
     folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
     index = cls._create(Path(folder), None, temporary=folder)
-    index._store.rows.set_fact("model", vectors.model)
-    labels = [Path(name).parent.as_posix() for name in vectors.names]
-    contents = sources.read_features(vectors.embeddings, vectors.names, labels)
-    labels = [None if label == "." else label for label in labels]
-    put(index._store, None, contents._replace(root=vectors.folder, labels=labels))
+    index._store.rows.set_fact("model", contents.model)
+    put(index._store, None, contents)
     return index

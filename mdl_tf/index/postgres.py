@@ -266,11 +266,12 @@ class Postgres:
 
     def named(self, name):
         """Rows of a name, or of a whole path."""
-        text = (
-            f"SELECT {_FIELDS} FROM {{rows}} WHERE name = %s "
-            "OR (root <> '' AND root || '/' || name = %s) ORDER BY place"
-        )
-        return [Row(*row) for row in self._select(text, name, name)]
+        # Of a whole path the name is what follows some `/`.
+        parts = name.split("/")
+        names = ["/".join(parts[i:]) for i in range(len(parts))]
+        text = f"SELECT {_FIELDS} FROM {{rows}} WHERE name = ANY(%s) ORDER BY place"
+        rows = [Row(*row) for row in self._select(text, names)]
+        return [row for row in rows if name in (row.name, row.root and f"{row.root}/{row.name}")]
 
     def vectors_of(self, digests):
         """Vectors of contents that are there, a dict from digest to `(D,)` float32."""
@@ -278,15 +279,17 @@ class Postgres:
         rows = self._select(text, list(set(digests)))
         return {digest: _as_array(vector) for digest, vector in rows}
 
-    def walk(self, size):
-        """All rows by age, `size` at a time.
+    def walk(self, size, where=None):
+        """Rows by age, `size` at a time: all of them, or those that fit a filter.
 
         Yields:
             A list of n `Row`s, and `(n, D)` float32.
         """
-        text = f"SELECT {_FIELDS}, vector FROM {{rows}} WHERE place > %s ORDER BY place LIMIT %s"
+        condition, values = as_sql(where, self.columns() if where else ())
+        text = f"SELECT {_FIELDS}, vector FROM {{rows}} WHERE place > %s AND {condition} "
+        text += "ORDER BY place LIMIT %s"
         last = -1
-        while rows := self._select(text, last, size):
+        while rows := self._select(text, last, *values, size):
             last = rows[-1][0]
             yield [Row(*row[:6]) for row in rows], np.stack([_as_array(row[6]) for row in rows])
 
@@ -343,11 +346,11 @@ class Postgres:
         with self._transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(text, [(row.label, jsonb(row.columns), row.place) for row in rows])
 
-    def remove(self, places):
-        """Remove the rows of some places."""
+    def remove(self, rows):
+        """Remove rows."""
         text = f"DELETE FROM {self._rows()} WHERE place = ANY(%s)"
         with self._transaction() as connection:
-            connection.execute(text, [[int(place) for place in places]])
+            connection.execute(text, [[row.place for row in rows]])
 
     def copy_to(self, folder):
         """Write the rows into the folder of an index."""

@@ -20,7 +20,7 @@ def _check(alpha):
 
 
 @guard(_check)
-def angular_loss(labels, embeddings, *, alpha=45.0):
+def angular_loss(labels, embeddings, *, alpha=45.0, references=None):
     """Angular loss of each anchor of a batch.
 
     With s the cosines and t = tan(alpha)^2, over the positive pairs (a, p), n the negatives that
@@ -35,6 +35,8 @@ def angular_loss(labels, embeddings, *, alpha=45.0):
             terms that are constant for unit vectors alone.
         alpha: upper bound of the angle at the negative, in degrees, above 0 and below 70. Defaults
             to `45.0`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
@@ -49,22 +51,31 @@ def angular_loss(labels, embeddings, *, alpha=45.0):
     and with alpha between 36 and 55 degrees by data set.
     """
     squared_tangent = math.tan(math.radians(alpha)) ** 2
-    similarities = cosine_similarity(embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
-    has_negative = ops.any(negatives, axis=1)
-    pairs = ops.logical_and(positives, has_negative[:, None])
+    similarities = cosine_similarity(embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
 
-    scaled = ops.where(negatives, 4 * squared_tangent * similarities, -float("inf"))
-    # It only keeps the exponentials in range, the value does not depend on it.
-    largest = ops.stop_gradient(ops.where(has_negative, ops.max(scaled, axis=1), 0.0))
-    exponentials = ops.exp(scaled - largest[:, None])
-    # a and p have the same negatives: sum_n e^(c x_a.x_n) e^(c x_p.x_n), (B, B)(B, B) -> (B, B).
-    sums = ops.matmul(exponentials, ops.transpose(exponentials))
+    def exponentials_of(similarities, negatives):
+        has_negative = ops.any(negatives, axis=1)
+        scaled = ops.where(negatives, 4 * squared_tangent * similarities, -float("inf"))
+        # It only keeps the exponentials in range, the value does not depend on it.
+        largest = ops.stop_gradient(ops.where(has_negative, ops.max(scaled, axis=1), 0.0))
+        return ops.exp(scaled - largest[:, None]), largest, has_negative
+
+    exponentials, largest, has_negative = exponentials_of(similarities, negatives)
+    pairs = ops.logical_and(positives, has_negative[:, None])
+    others, largest_of_others = exponentials, largest
+    if not references.is_batch:
+        everyone = references.among_themselves()
+        among = cosine_similarity(references.embeddings, references.embeddings)  # (M, M)
+        masks = pair_masks(references.labels, everyone)
+        others, largest_of_others, _ = exponentials_of(among, masks[1])
+    # a and p have the same negatives: sum_n e^(c x_a.x_n) e^(c x_p.x_n), (B, M)(M, M) -> (B, M).
+    sums = ops.matmul(exponentials, ops.transpose(others))
     # Of pairs they are above e^-61: cosines differ by 2 at most, and alpha stays below 70 degrees.
-    log_sums = largest[:, None] + largest[None, :] + ops.log(ops.where(pairs, sums, 1.0))
+    log_sums = largest[:, None] + largest_of_others[None, :] + ops.log(ops.where(pairs, sums, 1.0))
     terms = ops.softplus(log_sums - 2 * (1 + squared_tangent) * similarities)
     terms = ops.where(pairs, terms, 0.0)
-    return spread(ops.sum(terms, axis=1), count(pairs, terms.dtype))
+    return spread(ops.sum(terms, axis=1), count(pairs, terms.dtype), references)
 
 
 @keras.saving.register_keras_serializable(package="mdl_tf")

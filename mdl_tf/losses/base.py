@@ -4,9 +4,11 @@ A loss function returns `(B,)`, so that Keras reduces it and applies `sample_wei
 be rescaled silently.
 """
 
+import contextlib
 import functools
 import inspect
 import numbers
+import threading
 from types import MappingProxyType
 
 import keras
@@ -18,7 +20,9 @@ from mdl_tf.losses.anchors import warn_of_few_in, watch_batches
 from mdl_tf.losses.calling import find_unused_losses, refuse_what_fails
 from mdl_tf.losses.checks import check_batch, class_indices
 from mdl_tf.losses.pairs import local_ids
+from mdl_tf.losses.tile_size import check_tile
 
+OPTIONS = ("reduction", "name", "dtype")
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum")
 
 
@@ -66,6 +70,8 @@ class MetricLoss(keras.losses.Loss):
         name: name of the loss. Defaults to that of the function.
         dtype: `"float32"` or `"float64"`, the type of the computation. Defaults to float32, or
             float64 where that is `keras.config.floatx()`; models may be in half precision.
+        tile: anchors that are compared at a time, of losses whose function has that argument.
+            Defaults to `"auto"`.
         **unknown: refused.
 
     Raises:
@@ -90,14 +96,16 @@ class MetricLoss(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name=None,
         dtype=None,
+        tile="auto",
         **unknown,
     ):
-        for key in unknown:
+        has_tiles = self.function is not None and "tile" in _parameter_names(self.function)
+        for key in [*unknown, *(["tile"] if tile != "auto" and not has_tiles else [])]:
             parameters = inspect.signature(type(self)).parameters.values()
             known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
             raise TypeError(
                 f"{type(self).__name__} has no argument `{key}`. "
-                f"Known: {', '.join([*known, 'reduction', 'name', 'dtype'])}"
+                f"Known: {', '.join([*known, *(['tile'] if has_tiles else []), *OPTIONS])}"
             )
         if reduction not in REDUCTIONS:
             # It would log the mean and train on the sum.
@@ -114,9 +122,12 @@ class MetricLoss(keras.losses.Loss):
                 f"precision. Received: dtype={dtype!r}"
             )
         self.check(**(self._arguments_among(settings) if settings else {}))
+        if has_tiles:
+            settings = {**settings, "tile": check_tile(tile)}
         super().__init__(name=name or self.function.__name__, reduction=reduction, dtype=dtype)
         self.num_classes = None if num_classes is None else int(num_classes)
         self._weights = None
+        self._memories = {}  # by thread: each replica has one of its own
         for key, value in settings.items():
             setattr(self, key, _as_python(value))
         self._setting_names = tuple(settings)
@@ -205,7 +216,9 @@ class MetricLoss(keras.losses.Loss):
         parameters = inspect.signature(type(self).__init__).parameters
         config = self.get_config()
         defaults = {key: parameter.default for key, parameter in parameters.items()}
-        defaults.update(reduction=REDUCTIONS[0], name=self.function.__name__, dtype="float32")
+        defaults.update(
+            reduction=REDUCTIONS[0], name=self.function.__name__, dtype="float32", tile="auto"
+        )
         given = [
             f"{key}={config[key]!r}"
             for key, default in defaults.items()
@@ -222,18 +235,24 @@ class MetricLoss(keras.losses.Loss):
                 f"(ArcFaceLoss(98), 0.5)]). Received: loss={list(find_unused_losses(self))}"
             )
         refuse_what_fails()
-        if refs.find_replicas() is not None:
-            return self._call_on_replica(labels, ops.cast(embeddings, self.dtype), sample_weight)
+        if refs.find_replicas() is not None or self._memory is not None:
+            embeddings = ops.cast(embeddings, self.dtype)
+            return self._call_against_references(labels, embeddings, sample_weight)
         if self.compares_images:
             watch_batches(self, labels)
         labels = self._small_ids(labels)
         return super().__call__(labels, y_pred, sample_weight=sample_weight)
 
-    def _call_on_replica(self, labels, embeddings, sample_weight):
-        """The loss of the whole batch, of which this replica has a share."""
+    def _call_against_references(self, labels, embeddings, sample_weight):
+        """The loss of anchors that are a share of a batch, or have a memory beside it."""
         references = refs.gather(labels, embeddings if self.needs_others else None)
+        if references is None:
+            references = refs.of_batch(labels, embeddings)
         if self.compares_images:
             watch_batches(self, references.labels)
+        if self._memory is not None:
+            memory, images = self._memory
+            references = memory.extend(references, labels, images)
         references = references._replace(labels=self._small_ids(references.labels))
         losses = self.compute(references.take_own(references.labels), embeddings, references)
         if sample_weight is not None:
@@ -252,6 +271,25 @@ class MetricLoss(keras.losses.Loss):
             return class_indices(labels, self.num_classes)[0]
         # The function checks them; what is out of range stays so.
         return ops.cast(ops.clip(labels, -1, self.num_classes), "int32")
+
+    @contextlib.contextmanager
+    def beside(self, memory, images=None):
+        """Compare the anchors with a memory, too, inside of the `with` block.
+
+        Args:
+            memory: a `CrossBatchMemory`.
+            images: numbers of the images of the batch, integers `(B,)`. Defaults to `None`.
+        """
+        thread = threading.get_ident()
+        self._memories[thread] = memory, images
+        try:
+            yield
+        finally:
+            del self._memories[thread]
+
+    @property
+    def _memory(self):
+        return self._memories.get(threading.get_ident())
 
     def call(self, y_true, y_pred):
         return self.compute(ops.cast(y_true, "int32"), y_pred)
@@ -273,6 +311,19 @@ class MetricLoss(keras.losses.Loss):
         if references is not None:
             arguments["references"] = references
         return type(self).function(labels, embeddings, **arguments)
+
+    def check_memory(self):
+        """Raise a `ValueError` if the loss cannot compare images with a memory."""
+        if not self.compares_images:
+            raise ValueError(
+                "`memory` needs a loss that compares images with each other; this one compares "
+                f"them with proxies. Received: loss={self!r}"
+            )
+        if "references" not in _parameter_names(type(self).function):
+            raise ValueError(
+                "`memory` needs a loss of anchors against single images; the terms of this one are "
+                f"of several images of a batch. Received: loss={self!r}"
+            )
 
     @property
     def needs_others(self):

@@ -18,7 +18,7 @@ def _check(margin, gamma):
 
 
 @guard(_check)
-def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0, references=None):
+def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0, references=None, tile="auto"):
     """Circle loss of each anchor of a batch.
 
     With s the cosines and paces a that have no gradient:
@@ -35,6 +35,9 @@ def circle_loss(labels, embeddings, *, margin=0.4, gamma=80.0, references=None):
         gamma: scale, above 0. Defaults to `80.0`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors

@@ -6,6 +6,9 @@ On GPUs with TensorFloat-32 TensorFlow rounds the factors of float32 products to
 
 from keras import ops
 
+# Of the product, relative to the squared lengths: below it two vectors count as one.
+ROUNDING = {"float32": 1e-6, "float64": 1e-15}
+
 
 def _in_full_precision(a, b):
     a, b = ops.convert_to_tensor(a), ops.convert_to_tensor(b)
@@ -31,8 +34,7 @@ def _squared_and_resolvable(a, b):
     left = ops.concatenate([-2 * a, a_norms, ops.ones_like(a_norms)], axis=1)
     right = ops.concatenate([b, ops.ones_like(b_norms), b_norms], axis=1)
     squared = ops.matmul(left, ops.transpose(right))
-    rounding = 1e-15 if _name(squared) == "float64" else 1e-6
-    return squared, squared > rounding * (a_norms + ops.transpose(b_norms))
+    return squared, squared > ROUNDING[_name(squared)] * (a_norms + ops.transpose(b_norms))
 
 
 def squared_euclidean(a, b):

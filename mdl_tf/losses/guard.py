@@ -7,13 +7,17 @@ images of all replicas, or what the caller says.
 import functools
 import inspect
 
+import keras
+import tensorflow as tf
 from keras import ops
 
 from mdl_tf.losses import references as refs
 from mdl_tf.losses.checks import check_batch, check_weights, class_indices, nan_unless_finite
+from mdl_tf.losses.tile_size import check_tile, choose_tile
+from mdl_tf.losses.tiles import by_tiles
 
 
-def guard(check, *, weights=None, alone=False):
+def guard(check, *, weights=None, alone=False, has_tiles=None):
     """Refuse settings, labels and embeddings that cannot be, and let divergence show in the loss.
 
     The formula gets labels `(B,)` and embeddings `(B, D)` as `check_batch` returns them. Its losses
@@ -27,6 +31,9 @@ def guard(check, *, weights=None, alone=False):
             takes as its third argument. Defaults to `None`, no such argument.
         alone: whether the loss of an image does not depend on the other images of its batch.
             Defaults to `False`.
+        has_tiles: a function of the settings: whether the formula itself works on tiles of as many
+            anchors as its argument `tile` says. Defaults to `None`: it never does, and is called
+            for each tile.
 
     Returns:
         A decorator for a function `(labels, embeddings, [weights,] *, settings) -> (B,)`. The
@@ -38,6 +45,7 @@ def guard(check, *, weights=None, alone=False):
     def decorate(formula):
         signature = inspect.signature(formula)
         is_by_rows = "references" in signature.parameters
+        takes_tile = "tile" in signature.parameters
 
         @functools.wraps(formula)
         def guarded(*arguments, references=None, **keywords):
@@ -48,6 +56,7 @@ def guard(check, *, weights=None, alone=False):
             bound.apply_defaults()
             settings = bound.kwargs
             settings.pop("references", None)
+            tile = check_tile(settings.pop("tile", None))
             check(**settings)
             labels, embeddings = check_batch(*bound.args[:2])
             if references is None and not alone:
@@ -61,7 +70,10 @@ def guard(check, *, weights=None, alone=False):
             seen = [embeddings]
             if is_by_rows and references is not None:
                 seen = [references.embeddings]
-            if weights is None:
+            if is_by_rows and takes_tile:
+                own_tiles = has_tiles is not None and has_tiles(settings)
+                losses = _compute_rows(formula, labels, embeddings, settings, tile, own_tiles)
+            elif weights is None:
                 losses = formula(labels, embeddings, **settings)
             else:
                 name, vectors = list(bound.arguments)[2], bound.args[2]
@@ -81,3 +93,25 @@ def guard(check, *, weights=None, alone=False):
         return guarded
 
     return decorate
+
+
+def _compute_rows(formula, labels, embeddings, settings, tile, own_tiles):
+    """The losses of anchors, at once or a tile of them at a time."""
+    references = settings.pop("references")
+
+    tile = choose_tile(tile, embeddings, references.embeddings)
+    if tile is None or own_tiles:
+        return formula(labels, embeddings, references=references, tile=tile, **settings)
+    # Such as a boundary that is learned: tiles want to know what has a gradient.
+    tensors = {
+        name: tf.convert_to_tensor(value)
+        for name, value in settings.items()
+        if isinstance(value, tf.Tensor | tf.Variable | keras.Variable)
+    }
+
+    def compute_tile(labels, embeddings, references, *weights):
+        more = dict(zip(tensors, weights, strict=True))
+        return formula(labels, embeddings, references=references, tile=None, **{**settings, **more})
+
+    weights = list(tensors.values())
+    return by_tiles(compute_tile, labels, embeddings, references, weights, tile)

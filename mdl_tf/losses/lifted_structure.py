@@ -10,6 +10,7 @@ from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import count, log_sum_exp, mean_over_valid, soft_violation, spread
 from mdl_tf.losses.space import Choice, Range
+from mdl_tf.losses.tiled_log_sums import tiled_soft_violation
 
 # Their papers leave embeddings at any length.
 _LENGTH = Choice((False, True))
@@ -21,7 +22,7 @@ def _check(margin, distance):
 
 
 @guard(_check)
-def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean"):
+def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean", references=None):
     """Lifted structure loss of each anchor of a batch.
 
     With D the distances, N_i the negatives of image i:
@@ -34,6 +35,8 @@ def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean
         embeddings: floats, shape `(B, D)`, not normalised here (but for the cosine).
         margin: gap, at least 0, in the units of the distance. Defaults to `1.0`.
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
+        references: the `References` that anchors are compared with. Defaults to `None`: each other,
+            and under a distribution strategy the images of all replicas.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. The
@@ -49,21 +52,32 @@ def lifted_structure_loss(labels, embeddings, *, margin=1.0, distance="euclidean
     (`l2_normalize=False`). Known: on unit vectors, whose distances end at 2, the sum over the many
     negatives of a batch keeps all terms active and the loss far above 0.
     """
-    distances = DISTANCES[distance](embeddings, embeddings)  # (B, D) -> (B, B)
-    positives, negatives = pair_masks(labels)  # (B,) -> (B, B)
-    has_negative = ops.any(negatives, axis=1)
+    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
+    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
+
+    def push_of(distances, negatives):
+        has_negative = ops.any(negatives, axis=1)
+        push = log_sum_exp(margin - distances, negatives)
+        return ops.where(has_negative, push, 0.0), has_negative
+
+    push, has_negative = push_of(distances, negatives)  # (B,)
     # Both images of a positive pair have the same negatives: either both have some or neither.
     pairs = ops.logical_and(positives, has_negative[:, None])
-    push = ops.where(has_negative, log_sum_exp(margin - distances, negatives), 0.0)  # (B,)
+    other = push
+    if not references.is_batch:
+        everyone = references.among_themselves()
+        among = DISTANCES[distance](references.embeddings, references.embeddings)  # (M, M)
+        other, _ = push_of(among, pair_masks(references.labels, everyone)[1])  # (M,)
     # log(e^a + e^b) = a + log(1 + e^(b - a)); by `maximum` its gradient would be wrong at a = b.
-    both = push[:, None] + ops.softplus(push[None, :] - push[:, None])  # (B,) -> (B, B)
+    both = push[:, None] + ops.softplus(other[None, :] - push[:, None])  # -> (B, M)
     terms = ops.where(pairs, ops.relu(distances + both), 0.0)
-    return spread(ops.sum(terms * terms, axis=1) / 2, count(pairs, terms.dtype))
+    rows = ops.sum(terms * terms, axis=1) / 2
+    return spread(rows, count(pairs, terms.dtype), references)
 
 
-@guard(_check)
+@guard(_check, has_tiles=lambda settings: True)
 def generalized_lifted_structure_loss(
-    labels, embeddings, *, margin=1.0, distance="euclidean", references=None
+    labels, embeddings, *, margin=1.0, distance="euclidean", references=None, tile="auto"
 ):
     """Generalized lifted structure loss of each anchor of a batch.
 
@@ -78,6 +92,9 @@ def generalized_lifted_structure_loss(
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -93,9 +110,14 @@ def generalized_lifted_structure_loss(
     `margin_discriminate_loss(form="hinge", sharpness=1.0)`, kept under its own name for
     comparisons. Known: as soft as it is, on unit vectors every anchor stays active.
     """
-    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
-    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
-    bound, valid = soft_violation(distances, positives, negatives, margin, sharpness=1.0)
+    if tile is not None:
+        bound, valid = tiled_soft_violation(
+            labels, embeddings, references, margin, 1.0, distance, tile
+        )
+    else:
+        distances = DISTANCES[distance](embeddings, references.embeddings)  # -> (B, M)
+        positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
+        bound, valid = soft_violation(distances, positives, negatives, margin, sharpness=1.0)
     return mean_over_valid(ops.relu(bound), valid, references)
 
 

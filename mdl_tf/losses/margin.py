@@ -26,7 +26,15 @@ def _check(margin, nu, distance, beta=None):
 
 @guard(_check)
 def margin_loss(
-    labels, embeddings, *, beta=1.2, margin=0.2, nu=0.0, distance="euclidean", references=None
+    labels,
+    embeddings,
+    *,
+    beta=1.2,
+    margin=0.2,
+    nu=0.0,
+    distance="euclidean",
+    references=None,
+    tile="auto",
 ):
     """Margin loss of each anchor of a batch, over all its triplets.
 
@@ -50,6 +58,9 @@ def margin_loss(
         distance: `"euclidean"`, `"squared_euclidean"` or `"cosine"`. Defaults to `"euclidean"`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. A

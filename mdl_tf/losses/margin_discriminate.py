@@ -10,6 +10,7 @@ from mdl_tf.losses.guard import guard
 from mdl_tf.losses.pairs import pair_masks
 from mdl_tf.losses.rows import farthest_and_nearest, mean_over_valid, soft_violation
 from mdl_tf.losses.space import Range
+from mdl_tf.losses.tiled_log_sums import tiled_soft_violation
 
 FORMS = ("smooth", "hinge", "hardest")
 
@@ -21,7 +22,7 @@ def _check(margin, sharpness, distance, form):
     check_choice("form", form, FORMS)
 
 
-@guard(_check)
+@guard(_check, has_tiles=lambda settings: settings["form"] != "hardest")
 def margin_discriminate_loss(
     labels,
     embeddings,
@@ -31,6 +32,7 @@ def margin_discriminate_loss(
     distance="euclidean",
     form="smooth",
     references=None,
+    tile="auto",
 ):
     """Margin-based Discriminate Loss of each anchor of a batch.
 
@@ -63,6 +65,9 @@ def margin_discriminate_loss(
         form: `"smooth"`, `"hinge"` or `"hardest"`. Defaults to `"smooth"`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors
@@ -97,12 +102,17 @@ def margin_discriminate_loss(
     public. Relatives: one positive, cosine distance, m = 0, g = 1 is the N-pair loss (Sohn 2016) of
     unit vectors; hinge with g = 1 is the generalized lifted structure loss (Hermans et al. 2017).
     """
-    distances = DISTANCES[distance](embeddings, references.embeddings)  # (B, D), (M, D) -> (B, M)
-    positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
-    if form == "hardest":
-        farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
-        return mean_over_valid(ops.relu(margin + farthest - nearest), valid, references)
-    bound, valid = soft_violation(distances, positives, negatives, margin, sharpness)
+    if tile is not None:
+        bound, valid = tiled_soft_violation(
+            labels, embeddings, references, margin, sharpness, distance, tile
+        )
+    else:
+        distances = DISTANCES[distance](embeddings, references.embeddings)  # -> (B, M)
+        positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)
+        if form == "hardest":
+            farthest, nearest, valid = farthest_and_nearest(distances, positives, negatives)
+            return mean_over_valid(ops.relu(margin + farthest - nearest), valid, references)
+        bound, valid = soft_violation(distances, positives, negatives, margin, sharpness)
     if form == "hinge":
         return mean_over_valid(ops.relu(bound), valid, references)
     return mean_over_valid(ops.softplus(sharpness * bound) / sharpness, valid, references)

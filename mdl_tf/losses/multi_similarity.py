@@ -22,7 +22,15 @@ def _check(alpha, beta, base, mining_margin):
 
 @guard(_check)
 def multi_similarity_loss(
-    labels, embeddings, *, alpha=2.0, beta=50.0, base=1.0, mining_margin=0.1, references=None
+    labels,
+    embeddings,
+    *,
+    alpha=2.0,
+    beta=50.0,
+    base=1.0,
+    mining_margin=0.1,
+    references=None,
+    tile="auto",
 ):
     """Multi-similarity loss of each anchor of a batch.
 
@@ -42,6 +50,9 @@ def multi_similarity_loss(
             keeps all pairs. Defaults to `0.1`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors

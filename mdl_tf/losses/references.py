@@ -22,6 +22,9 @@ class References(NamedTuple):
         anchors: how many anchors there are, those of all replicas together.
         hidden: mask of the pairs that are not compared, shape `(B, M)`. Defaults to `None`: none.
         is_shared: whether each replica has only a share of the anchors. Defaults to `False`.
+        recorder: a `Recorder` that takes what `rows.spread` is given, where the anchors are a tile.
+            Defaults to `None`: the losses are computed at once.
+        is_batch: whether they are the anchors themselves, each once. Defaults to `False`.
     """
 
     labels: Any
@@ -30,14 +33,38 @@ class References(NamedTuple):
     anchors: Any
     hidden: Any = None
     is_shared: bool = False
+    recorder: Any = None
+    is_batch: bool = False
 
     def total(self, counted):
         """The sum over the replicas of what each counts of its own anchors, without gradient."""
         return _sum_over_replicas(counted) if self.is_shared else counted
 
+    def among_themselves(self):
+        """The references of the references: each other, but for those hidden from every anchor."""
+        size = ops.shape(self.labels)[0]
+        hidden = None
+        if self.hidden is not None:
+            absent = ops.all(self.hidden, axis=0)
+            hidden = ops.broadcast_to(absent[None, :], (size, size))
+        return self._replace(places=ops.arange(size), hidden=hidden)
+
     def take_own(self, values):
         """What is of the anchors, out of values of all references, `(M, ...)` -> `(B, ...)`."""
         return ops.take(values, self.places, axis=0)
+
+    def take_tile(self, cut, embeddings, recorder=None):
+        """The references of the anchors of a tile.
+
+        Args:
+            cut: a function that takes what is of the tile out of a tensor of all anchors.
+            embeddings: those of the references, `(M, D)`, through which gradients are to go.
+            recorder: a `Recorder`. Defaults to `None`.
+        """
+        hidden = None if self.hidden is None else cut(self.hidden)
+        return self._replace(
+            embeddings=embeddings, places=cut(self.places), hidden=hidden, recorder=recorder
+        )
 
     def share_loss(self, loss):
         """What a replica returns of a loss that is a sum over anchors, as Keras wants it.
@@ -55,6 +82,32 @@ class References(NamedTuple):
         return loss + ops.stop_gradient(_sum_over_replicas(loss) / replicas - loss)
 
 
+class Recorder:
+    """What `rows.spread` is given for the anchors of a tile: shares are known after the last one.
+
+    Attributes:
+        rows: for each call the sums of the terms of each anchor, `(T,)`.
+        terms: for each call how many terms there are, a scalar.
+    """
+
+    def __init__(self):
+        self.rows, self.terms = [], []
+
+    def record(self, rows, terms):
+        """Keep both.
+
+        Args:
+            rows: shape `(T,)`.
+            terms: a scalar.
+
+        Returns:
+            Zeros, `(T,)`, in place of the losses.
+        """
+        self.rows.append(rows)
+        self.terms.append(terms)
+        return ops.zeros_like(rows)
+
+
 def of_batch(labels, embeddings):
     """The references of a batch whose images are compared with each other.
 
@@ -63,7 +116,7 @@ def of_batch(labels, embeddings):
         embeddings: shape `(B, D)`.
     """
     size = ops.shape(labels)[0]
-    return References(labels, embeddings, ops.arange(size), size)
+    return References(labels, embeddings, ops.arange(size), size, is_batch=True)
 
 
 def gather(labels, embeddings=None):

@@ -90,6 +90,8 @@ def spread(rows, terms, references=None):
         terms, as the rows are.
     """
     size, terms = ops.shape(rows)[0], ops.cast(terms, rows.dtype)
+    if references is not None and references.recorder is not None:
+        return references.recorder.record(rows, terms)
     if references is not None:
         size, terms = references.anchors, references.total(terms)
     return rows * (ops.cast(size, rows.dtype) / ops.maximum(terms, 1))

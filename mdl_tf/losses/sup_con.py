@@ -20,7 +20,9 @@ def _check(temperature, denominator):
 
 
 @guard(_check)
-def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all", references=None):
+def sup_con_loss(
+    labels, embeddings, *, temperature=0.1, denominator="all", references=None, tile="auto"
+):
     """Supervised contrastive loss of each anchor of a batch.
 
     With s the cosines, T the temperature, over the positives p of anchor i:
@@ -40,6 +42,9 @@ def sup_con_loss(labels, embeddings, *, temperature=0.1, denominator="all", refe
             so that positives do not push each other away. Defaults to `"all"`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are: `B / V * l_i` for the V anchors

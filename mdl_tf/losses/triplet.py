@@ -38,6 +38,7 @@ def triplet_loss(
     distance="squared_euclidean",
     soft=False,
     references=None,
+    tile="auto",
 ):
     """Triplet loss of each anchor of a batch.
 
@@ -63,6 +64,9 @@ def triplet_loss(
         soft: softplus instead of the hinge, only with `mining="hard"`. Defaults to `False`.
         references: the `References` that anchors are compared with. Defaults to `None`: each other,
             and under a distribution strategy the images of all replicas.
+        tile: anchors that are compared at a time, in memory that grows with B x tile and not with
+            B^2; `"auto"`: all at once unless B is known to take more than an eighth of the memory;
+            `None` or 0: all at once. Defaults to `"auto"`.
 
     Returns:
         Shape `(B,)`, float32, or float64 if the embeddings are; its plain mean is the loss. A

@@ -120,6 +120,11 @@ class WeightedSum(MetricLoss):
         self._latest[threading.get_ident()] = values, references
         return sum(factor * value for value, factor in zip(values, self.factors, strict=True))
 
+    def check_memory(self):
+        for loss in self.parts.values():
+            if loss.compares_images or not self.compares_images:
+                loss.check_memory()
+
     @property
     def needs_others(self):
         return any(loss.needs_others for loss in self.parts.values())

@@ -53,7 +53,8 @@ def settle_batches(config, class_sizes, network=None, report=None):
     if classes is None:
         there = int((sizes >= images).sum()) if short == "drop" else len(sizes)
         classes = max(2, min(CLASSES, there))
-        fitting = _fitting_classes(network, images)
+        # Of micro-batches memory is looked after.
+        fitting = _fitting_classes(None if config.micro_batch else network, images)
         if fitting < classes:
             classes, limit = max(2, fitting), ", as memory allows"
         # Replicas take equal shares.

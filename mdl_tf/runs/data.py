@@ -181,6 +181,7 @@ def training_stream(train_set, config, epochs_done=0, stream=None):
         start_step=epochs_done * config.steps_per_epoch,
         short_classes=config.short_classes,
         strategy=find_strategy(config),
+        numbered=config.memory > 0,
     )
 
 

@@ -128,16 +128,26 @@ def build_training_model(config, num_classes, embedder):
         embedder: what `build_model` made.
 
     Returns:
-        A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own, or there are
-        several devices.
+        A compiled `keras.Model`; a `MetricModel` if the loss has weights of its own, there are
+        several devices, or micro-batches or a memory are asked for.
 
     Raises:
         ConfigError: as `build_loss`.
         ValueError: if `learning_rate_factors` name no layer.
     """
     loss = build_loss(config, num_classes)
+    model = embedder
+    options = {
+        "micro_batch": config.micro_batch,
+        "memory": config.memory,
+        "memory_start": config.memory_start,
+    }
     # Several workers need what a `MetricModel` tells Keras.
-    model = MetricModel(embedder, loss) if loss.has_weights or config.devices else embedder
+    if loss.has_weights or config.devices or config.micro_batch or config.memory:
+        try:
+            model = MetricModel(embedder, loss, **options)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     compile_model(config, model, loss)
     return model
 

@@ -1,8 +1,8 @@
 """How long one image takes in each exported format, beside Keras; and one `mdl-tf search`.
 
 Networks without trained weights, which take the same time: Conv-4 at 32 pixels, EfficientNet-Lite0
-and Inception-BN at 224. The search is in an index of 200 pictures, a process for each answer, with
-and without ONNX Runtime.
+at 224. The search is in an index of 200 pictures, a process for each answer, with and without ONNX
+Runtime.
 
     python tests/benchmarks/benchmark_export.py
 """
@@ -21,7 +21,7 @@ import numpy as np
 from machine import machine
 from PIL import Image
 
-NETWORKS = {"conv4": 32, "efficientnet_lite0": 224, "inception_bn": 224}
+NETWORKS = {"conv4": 32, "efficientnet_lite0": 224}
 FORMATS = ("savedmodel", "onnx", "litert", "openvino")
 # Hides ONNX Runtime from a process.
 SEARCH = (

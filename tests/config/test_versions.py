@@ -87,7 +87,7 @@ def test_a_file_of_a_user_has_todays_defaults_and_that_of_a_run_its_own(tmp_path
 
 
 # Where nothing was done, `None` says so.
-UNSET = ("start", "shrinkage", "devices")
+UNSET = ("start", "shrinkage", "devices", "micro_batch")
 
 
 def test_every_field_that_the_first_version_had_not_says_what_was_done_before():

@@ -100,6 +100,18 @@ def test_networks_that_cannot_be_exported(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_converter_does_not_know_is_one_message(tmp_path, photos, monkeypatch):
+    from mdl_tf.export import savedmodel
+
+    def write(*_):
+        raise KeyError("no such operation\nand more")
+
+    monkeypatch.setattr(savedmodel, "write", write)
+    with pytest.raises(ConfigError, match="`to` must be a format that knows.*no such operation"):
+        export(small_network(), "savedmodel", tmp_path / "there", images=photos)
+    assert not (tmp_path / "there").exists()
+
+
 # --------------------------------------------------------------------------- every format
 
 
@@ -143,9 +155,9 @@ def open_by_its_runtime(to, path):
 
 def read_facts(to, path):
     if to == "savedmodel":
-        return json.loads((path / "assets.extra" / "mdl_tf.json").read_text())
+        return json.loads((path / "assets.extra" / "embedder.json").read_text())
     if to == "litert":
-        return json.loads(zipfile.ZipFile(path).read("mdl_tf.json"))
+        return json.loads(zipfile.ZipFile(path).read("embedder.json"))
     if to == "onnx":
         import onnx
 
