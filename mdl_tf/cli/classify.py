@@ -42,7 +42,6 @@ def add_to(commands):
         help="of a calibrated index, in place of --threshold: the share of pairs of two classes "
         "that may be taken for one, such as 0.001; what is farther is of no class",
     )
-    add_server(classify)
     classify.add_argument("--out", metavar="FILE", help="write the answers as a CSV file")
     classify.add_argument("--json", action="store_true", help="print JSON instead of text")
 
