@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import secrets
+import socket
 from pathlib import Path
 
 from mdl_tf import __version__
@@ -60,7 +61,7 @@ def _read(path):
         told = json.loads(path.read_text())
         checked = [told[name] for name in ("host", "token", "version")]
         if all(isinstance(text, str) for text in checked) and 0 < told["port"] < 2**16:
-            return {**told, "pid": int(told["pid"])}
+            return told
     except (OSError, ValueError, TypeError, KeyError):
         pass
     return None
@@ -85,7 +86,7 @@ def ask(index, queries, k, *, where=None, threshold=None, far=None):
         ValueError: as `Index.search`.
     """
     told = _read(Path(index).expanduser() / _FILE)
-    if told is None or told["version"] != __version__ or not _is_alive(told["pid"]):
+    if told is None or told["version"] != __version__ or not _is_here(told["host"]):
         return None
     paths = {os.path.abspath(os.path.expanduser(path)): str(path) for path in queries}
     asked = {
@@ -128,11 +129,12 @@ def _reachable(host):
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
-def _is_alive(pid):
+def _is_here(host):
+    """Whether an address is one of this machine: an index may come from anywhere."""
     try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
+        family, kind, _, _, place = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as asked:
+            asked.bind(place)
+    except (OSError, UnicodeError):
         return False
     return True

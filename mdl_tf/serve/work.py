@@ -19,7 +19,7 @@ class Work:
         self._searches = ThreadPoolExecutor(limits.workers, "search")
         self._pictures = ThreadPoolExecutor(limits.workers, "pictures")
         self._admitted = 0
-        self._running = set()
+        self._running, self._abandoned = set(), set()
 
     @property
     def is_busy(self):
@@ -34,7 +34,7 @@ class Work:
             Refusal: if there is none.
         """
         # What has run out of time, but cannot be stopped, has its place still.
-        if max(self._admitted, len(self._running)) >= self._limits.requests:
+        if self._admitted + len(self._abandoned) >= self._limits.requests:
             raise Refusal(
                 503,
                 f"{self._limits.requests} searches are going on, which is the most at a time. Try "
@@ -77,7 +77,9 @@ class Work:
             # What it comes to in the end is of no interest.
             future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         # What waits is not begun any more; what runs cannot be stopped.
-        work.cancel()
+        if not work.cancel() and pool is self._searches:
+            self._abandoned.add(work)
+            work.add_done_callback(self._abandoned.discard)
         raise Refusal(
             503,
             f"The answer took longer than {self._limits.seconds:g} s. Try a smaller picture, or "

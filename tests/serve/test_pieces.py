@@ -268,7 +268,7 @@ def test_work_is_limited_in_number_and_time():
             assert [result.status for result in results] == [503, 503]
         # The first cannot be stopped and keeps its place; the second is not begun any more.
         assert work.is_busy and not begun
-        with work.admitted(), pytest.raises(Refusal), work.admitted(), work.admitted():
+        with work.admitted(), pytest.raises(Refusal), work.admitted():
             pass
         release.set()
         assert await work.search(lambda: 5) == 5
@@ -338,12 +338,14 @@ def test_an_announced_server_is_found_only_if_it_is_one(tmp_path):
         assert running.ask(tmp_path, ["q"], 1) is None  # nobody listens at port 1
         told = json.loads(path.read_text())
     assert not path.exists()
-    for wrong in ({"pid": 2**22 + 1}, {"port": "x"}, {"host": 5}, {"version": "0"}, {"pid": None}):
+    for wrong in ({"port": "x"}, {"port": 0}, {"host": 5}, {"version": "0"}, {"token": None}):
         path.write_text(json.dumps({**told, **wrong}))
         assert running.ask(tmp_path, ["q"], 1) is None
     for text in ("", "[]", "{}", "\0"):
         path.write_text(text)
         assert running.ask(tmp_path, ["q"], 1) is None
+    assert running._is_here("127.0.0.1") and running._is_here("0.0.0.0")
+    assert not running._is_here("192.0.2.1")
     # One that was started later is not taken back by the first.
     with running.announced(tmp_path, "127.0.0.1", 1, "t"):
         path.write_text(json.dumps({**told, "token": "later"}))
