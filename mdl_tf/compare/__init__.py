@@ -39,10 +39,12 @@ def compare(comparison, folder, *, report=print, stream=None):
     """
     # TensorFlow; the rest is light, so that a wrong argument is told at once.
     from mdl_tf.compare.runner import Runner
-    from mdl_tf.runs.replicas import on_devices, refuse_cluster
+    from mdl_tf.runs.replicas import find_strategy, refuse_cluster
 
     refuse_cluster("A comparison")
-    with folder.alone(), on_devices(comparison.config):
+    # Devices are settled before TensorFlow computes anything.
+    find_strategy(comparison.config)
+    with folder.alone():
         runner = Runner(comparison, folder, report, stream)
         report(runner.forecast())
         try:

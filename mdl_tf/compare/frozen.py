@@ -3,9 +3,11 @@
 import dataclasses
 
 from mdl_tf.embedding.parts import embedding_layer
+from mdl_tf.runs.replicas import runs_on_devices
 from mdl_tf.runs.training import build_network
 
 
+@runs_on_devices
 def build_layer(config, whole):
     """The embedding layer of a run alone, from the features that a network has made.
 

@@ -12,6 +12,7 @@ from mdl_tf.embedding import embedding_model, load_model
 from mdl_tf.embedding.batch_norm import set_batch_norm
 from mdl_tf.losses import LOSSES, AnchorsThatCount
 from mdl_tf.losses.metric_model import MetricModel
+from mdl_tf.runs.replicas import runs_on_devices
 
 MOST_DIMENSIONS = 512  # of embeddings, where nobody says how many
 RISE = 0.05  # of all steps, in which the rate of the cosine schedule rises
@@ -119,6 +120,7 @@ def loss_defaults(name):
     return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
 
 
+@runs_on_devices
 def build_training_model(config, num_classes, embedder):
     """What `fit` trains: the embedder of a `TrainConfig`, compiled with its loss and optimizer.
 

@@ -26,6 +26,7 @@ from mdl_tf.runs.measure import (
 )
 from mdl_tf.runs.network import build_loss, build_optimizer
 from mdl_tf.runs.refit import refit
+from mdl_tf.runs.replicas import runs_on_devices
 from mdl_tf.runs.resolve import is_pretrained, settle
 from mdl_tf.runs.training import Watch, fit, read_and_build
 from mdl_tf.words import count
@@ -94,6 +95,7 @@ class TestSet:
         return self._batches
 
 
+@runs_on_devices
 def train_network(config, run, report=print, data=None, test_set=None):
     """Train, or go on with an interrupted run, and report on classes never seen in training.
 

@@ -2,7 +2,7 @@
 
 from mdl_tf.distribute import wait_for_all
 from mdl_tf.runs.folds import train_folds
-from mdl_tf.runs.replicas import find_strategy, on_devices, resolve_devices
+from mdl_tf.runs.replicas import find_strategy, resolve_devices
 from mdl_tf.runs.resolve import resolve
 from mdl_tf.runs.single import train_network
 from mdl_tf.runs.training import prepare_keras
@@ -46,5 +46,4 @@ def train(config, run, *, report=print):
             report(f"Train on {count(strategy.num_replicas_in_sync, 'replica')}.")
             wait_for_all(strategy)
         train_one = train_folds if config.cross_validated else train_network
-        with on_devices(config):
-            return train_one(config, run, report)
+        return train_one(config, run, report)
