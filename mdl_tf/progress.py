@@ -1,6 +1,9 @@
 """Progress and time left: on a terminal a line that changes, elsewhere a line at the end."""
 
+import contextlib
+import os
 import sys
+import tempfile
 import time
 
 from mdl_tf.words import clean
@@ -84,3 +87,21 @@ class ProgressLine:
         clear = "\x1b[K" if self._live else ""
         self._stream.write(text + clear + ("\n" if end else ""))
         self._stream.flush()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Hold back what TensorFlow's C++ side logs while it is imported; show it if that fails."""
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(shown, held.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import filecmp
 import functools
+import re
 import warnings
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from mdl_tf.datasets.usable import check_files
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.queries import list_images  # noqa: F401, for those who search
 from mdl_tf.metrics import prepare
 from mdl_tf.pictures import thumbnails
 from mdl_tf.reading import read_arrays
@@ -58,6 +60,7 @@ class Vectors:
         left_out: `Problem`s, files that could not be used. Defaults to none.
         output: name of the model's output that they are, or `None` if it has one.
         input_range: units of the pixels that it was given, or `None` for 0..255.
+        digests: N texts, of the contents of the files. Defaults to none.
     """
 
     embeddings: np.ndarray
@@ -67,6 +70,7 @@ class Vectors:
     left_out: tuple = ()
     output: str | None = None
     input_range: str | None = None
+    digests: tuple = ()
 
     def __len__(self):
         return len(self.names)
@@ -102,6 +106,7 @@ class Vectors:
                     labels=np.array([str(Path(name).parent) for name in self.names]),
                     folder=np.array(self.folder),
                     model=np.array(self.model),
+                    digests=np.array(self.digests, "U"),
                     **{name: np.array(value) for name, value in chosen.items() if value},
                 )
         except OSError as error:
@@ -116,8 +121,8 @@ class Vectors:
         """
         path = Path(path).expanduser()
         try:
-            # Those of 0.1.0 have neither of the last two.
-            stored = read_arrays(path, (*_ARRAYS, "output", "input_range"))
+            # Those of 0.1.0 have none of the last three.
+            stored = read_arrays(path, (*_ARRAYS, "output", "input_range", "digests"))
             _check_stored(stored)
         except FileNotFoundError:
             raise ValueError(
@@ -136,6 +141,7 @@ class Vectors:
             str(stored["model"]),
             output=str(stored.get("output", "")) or None,
             input_range=str(stored.get("input_range", "")) or None,
+            digests=tuple(np.ravel(stored.get("digests", ())).tolist()),
         )
 
 
@@ -151,6 +157,9 @@ def _check_stored(stored):
         raise ValueError("has embeddings that are NaN or infinite")
     if names.dtype.kind != "U" or names.shape != (len(embeddings),):
         raise ValueError(f"has {names.size:,} names for {len(embeddings):,} embeddings")
+    digests = stored.get("digests", names)
+    if digests.size and (digests.dtype.kind != "U" or digests.shape != names.shape):
+        raise ValueError(f"has {digests.size:,} digests for {len(embeddings):,} embeddings")
     for name in ("folder", "model"):
         if stored[name].dtype.kind != "U" or stored[name].ndim:
             raise ValueError(f"has a {name!r} that is no text")
@@ -160,7 +169,9 @@ def _check_stored(stored):
             raise ValueError(f"has the name {clean(name, 80)!r}, which is not below its folder")
 
 
-def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="error", progress=None):
+def embed_images(
+    run, folder, *, output=None, input_range=None, on_corrupt="error", shard=None, progress=None
+):
     """The embeddings of all images below a folder, at any depth, in the order of their paths.
 
     Args:
@@ -172,6 +183,8 @@ def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="erro
             to `None`: 0..255, and a warning if the network seems to expect something else.
         on_corrupt: `"error"`, or `"skip"` to leave out files that cannot be used. Defaults to
             `"error"`.
+        shard: `"i/n"`, to embed every n-th image from the i-th on, of a folder that n processes or
+            machines share. Defaults to `None`: all.
         progress: a function of (images done, images), called while files are looked into, and
             while they are embedded. Defaults to `None`.
 
@@ -190,6 +203,8 @@ def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="erro
         collection, folder = _one_image(folder), folder.parent
     else:
         collection = image_folder.read_any(folder)
+    if shard is not None:
+        collection = _take_shard(collection, shard)
     collection = datasets.check(collection, on_corrupt, progress, singles=True)
     images = collection.images
     if not Path(run).expanduser().is_dir():
@@ -201,7 +216,41 @@ def embed_images(run, folder, *, output=None, input_range=None, on_corrupt="erro
         *(embeddings, names, str(root), embedder.digest, collection.problems),
         output=output,
         input_range=input_range,
+        digests=tuple(digest.decode() for digest in images.digests.tolist()),
     )
+
+
+def check_shard(shard):
+    """The numbers of a shard.
+
+    Args:
+        shard: a text such as `"2/8"`.
+
+    Returns:
+        `(i, n)`, with i from 1 to n.
+
+    Raises:
+        ValueError: for something else.
+    """
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(shard))
+    numbers = tuple(map(int, match.groups())) if match else (0, 0)
+    if not 1 <= numbers[0] <= numbers[1]:
+        raise ValueError(
+            f"`shard` must be i/n, with i from 1 to n, such as 2/8. Received: shard={shard!r}"
+        )
+    return numbers
+
+
+def _take_shard(collection, shard):
+    number, count = check_shard(shard)
+    images = collection.images
+    if len(images) < count:
+        raise ValueError(
+            f"`shard` must have an image. Received: shard={shard!r} of {len(images):,} images"
+        )
+    # Every n-th, so that all have equally many of a folder of large images.
+    part = images.unlabelled(np.arange(number - 1, len(images), count))
+    return datasets.Collection(part, ("test",))
 
 
 def _one_image(path):
@@ -257,25 +306,6 @@ def _is_query(query, hit):
     with contextlib.suppress(OSError):
         return hit.distance < _SAME and filecmp.cmp(query, hit.path, shallow=False)
     return False
-
-
-def list_images(paths):
-    """Image files, and those below folders, in their order.
-
-    Args:
-        paths: of files and folders.
-
-    Returns:
-        A list of texts.
-
-    Raises:
-        ValueError: if a folder has no images.
-    """
-    files = []
-    for path in paths:
-        folder = Path(path).expanduser()
-        files += image_folder.read_any(folder).images.paths if folder.is_dir() else [str(path)]
-    return files
 
 
 def class_of(path, vectors):

@@ -119,6 +119,12 @@ def run_command(line, capsys):
 
     keras.utils.clear_session()
     capsys.readouterr()
+    if line.startswith("mdl-tf serve"):
+        with pytest.MonkeyPatch.context() as patch:
+            # All is done but to wait for requests.
+            patch.setattr("uvicorn.Server.run", lambda server, sockets: None)
+            assert cli.main(arguments_of(line)) == 0
+        return
     # As in a process of its own: `main` shows warnings in its own way.
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -173,7 +179,7 @@ def test_there_is_something_to_follow_and_to_shorten():
     }
     assert followed == {
         *("train", "evaluate", "embed", "search", "compare", "doctor", "datasets", "recipes"),
-        *("convert-weights", "index"),
+        *("convert-weights", "export", "index", "serve"),
     }
 
 

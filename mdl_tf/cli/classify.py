@@ -4,8 +4,9 @@ import json
 import sys
 
 from mdl_tf.cli import asking
-from mdl_tf.cli.common import quiet
+from mdl_tf.cli.index import add_server, open_index
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 _PART = 2048  # queries at a time
 _SHOWN = 200  # lines
@@ -20,7 +21,9 @@ def add_to(commands):
         description="The nearest images of an index vote, each with one over its distance. Prints "
         "the label, its share of the votes, and the nearest image.",
     )
-    classify.add_argument("index", metavar="INDEX", help="folder of an index, or vectors.npz")
+    classify.add_argument(
+        "index", metavar="INDEX", help="folder of an index, its address, or vectors.npz"
+    )
     classify.add_argument(
         "queries",
         metavar="IMAGE",
@@ -29,6 +32,7 @@ def add_to(commands):
     )
     classify.add_argument("-k", default="5", help="how many images vote [5]")
     asking.add_filter(classify)
+    add_server(classify)
     classify.add_argument(
         "--threshold", metavar="DISTANCE", help="the largest distance of an image that votes"
     )
@@ -38,6 +42,7 @@ def add_to(commands):
         help="of a calibrated index, in place of --threshold: the share of pairs of two classes "
         "that may be taken for one, such as 0.001; what is farther is of no class",
     )
+    add_server(classify)
     classify.add_argument("--out", metavar="FILE", help="write the answers as a CSV file")
     classify.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -51,11 +56,10 @@ def run(args):
         raise ConfigError("`threshold` and `far` must not be given together. Received: both")
     asking.check_output("out", args.out, ".csv")
     with quiet():
-        from mdl_tf.index import Index
         from mdl_tf.index.queries import embed_files
     from mdl_tf.progress import ProgressLine
 
-    with Index.open(args.index) as index:
+    with open_index(args.index, args) as index:
         if far is not None:
             threshold = index.threshold_at(far)
         if not index.labels:
@@ -67,9 +71,11 @@ def run(args):
             names, vectors = embed_files(index, args.queries, line)
             line.done(len(names), "queries")
         answers = []
-        for start in range(0, len(vectors), _PART):
-            part = vectors[start : start + _PART]
-            answers += index.classify(part, k, where=where, threshold=threshold)
+        with ProgressLine("Classify", stream=sys.stderr) as line:
+            for start in range(0, len(vectors), _PART):
+                part = vectors[start : start + _PART]
+                answers += index.classify(part, k, where=where, threshold=threshold)
+                line(len(answers), len(vectors))
     rows = [_row(name, answer) for name, answer in zip(names, answers, strict=True)]
     if args.out:
         head = ["image", "label", "share", "nearest", "distance", "second", "second_share"]

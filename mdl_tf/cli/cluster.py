@@ -1,11 +1,14 @@
 """`mdl-tf cluster`: images in groups without labels, and near-duplicates."""
 
+import contextlib
 import os
-import sys
+import tempfile
 
 from mdl_tf.cli import asking
-from mdl_tf.cli.common import quiet
+from mdl_tf.cli.common import add_on_corrupt
+from mdl_tf.cli.index import add_server, open_index
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 _METHODS = ("kmeans", "agglomerative", "hdbscan")
 _SHOWN = 12  # groups
@@ -64,6 +67,8 @@ def add_to(commands):
         help="find images that show nearly the same, by a small distance",
     )
     asking.add_filter(cluster)
+    add_on_corrupt(cluster)
+    add_server(cluster)
     cluster.add_argument("--seed", default="0", help="of k-means [0]")
     cluster.add_argument("--out", metavar="FILE", help="table [groups.csv, or near-duplicates.csv]")
     cluster.add_argument("--page", metavar="FILE", help="page [as the table, but .html]")
@@ -83,7 +88,7 @@ def run(args):
     from mdl_tf.progress import ProgressLine
     from mdl_tf.words import shorten
 
-    with _open(args) as index:
+    with _opened(args) as index:
         with ProgressLine("Compare", len(index)) as line:
             find = index.near_duplicates if args.near_duplicates else index.cluster
             groups = find(**options, progress=line)
@@ -146,20 +151,30 @@ def _check_source(args):
             "FOLDER must be given with a run or a .keras file only. "
             f"Received: {args.source} and {args.folder}"
         )
+    for name in ("name", "model"):
+        if args.folder is not None and getattr(args, name) is not None:
+            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
 
 
-def _open(args):
-    """The index that is asked; of a run and a folder one is made for this call."""
+@contextlib.contextmanager
+def _opened(args):
+    """The index that is asked; of a run and a folder one that is made for this call."""
     from mdl_tf.index import Index
     from mdl_tf.progress import ProgressLine
 
     if args.folder is None:
-        return Index.open(args.source)
+        with open_index(args.source, args) as index:
+            yield index
+        return
     model = None if args.source == "none" else args.source
-    with ProgressLine(f"Embed {args.folder}", stream=sys.stdout) as line:
-        index = Index.build(model, args.folder, progress=line)
-        line.done(len(index), "images")
-    return index
+    with tempfile.TemporaryDirectory(prefix="mdl_tf-cluster-") as folder:
+        with Index.create(os.path.join(folder, "index"), model) as index:
+            with ProgressLine(f"Embed {args.folder}") as line:
+                changes = index.add(args.folder, on_corrupt=args.on_corrupt, progress=line)
+                line.done(len(index), "images")
+            for problem in changes.left_out:
+                print(f"  left out: {problem.path}, which {problem.reason}")
+            yield index
 
 
 def _title(args):

@@ -5,7 +5,6 @@ import contextlib
 import errno
 import os
 import sys
-import tempfile
 
 from mdl_tf.checks import ON_CORRUPT
 from mdl_tf.config import ConfigError
@@ -117,21 +116,3 @@ def add_own_model(parser):
 def absolute(path):
     """A path that means the same from another working folder; `None` stays."""
     return None if path is None else os.path.abspath(os.path.expanduser(path))
-
-
-@contextlib.contextmanager
-def quiet():
-    """Hold back what TensorFlow's C++ side logs while it is imported; show it if that fails."""
-    sys.stderr.flush()
-    shown = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(shown, held.read())
-            raise
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)

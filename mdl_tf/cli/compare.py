@@ -2,9 +2,9 @@
 
 import sys
 
-from mdl_tf.cli.common import quiet
 from mdl_tf.cli.settings import add_settings, merge_settings, read_flags, refuse_missing
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 # Those that the paper of our loss compares.
 LOSSES = "margin_discriminate,contrastive,triplet,lifted_structure,n_pairs"

@@ -1,6 +1,6 @@
 """`mdl-tf convert-weights`: a PyTorch file of Inception-BN as a file of Keras."""
 
-from mdl_tf.cli.common import quiet
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):

@@ -1,9 +1,10 @@
 """`mdl-tf datasets`: what there is, what is missing, and a look at it."""
 
 from mdl_tf.checks import DUPLICATES
-from mdl_tf.cli.common import add_on_corrupt, quiet
+from mdl_tf.cli.common import add_on_corrupt
 from mdl_tf.config import ConfigError, TrainConfig
 from mdl_tf.files import replacing
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):

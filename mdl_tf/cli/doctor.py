@@ -2,7 +2,7 @@
 
 import sys
 
-from mdl_tf.cli.common import quiet
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):

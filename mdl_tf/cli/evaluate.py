@@ -5,8 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-from mdl_tf.cli.common import absolute, add_on_corrupt, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):

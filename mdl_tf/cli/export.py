@@ -1,6 +1,7 @@
 """`mdl-tf export`: a network for other programs."""
 
-from mdl_tf.cli.common import add_own_model, quiet
+from mdl_tf.cli.common import add_own_model
+from mdl_tf.progress import quiet
 
 # As in `mdl_tf.export.formats`, which is loaded when it is needed.
 _FORMATS = ("savedmodel", "onnx", "litert", "openvino")

@@ -4,8 +4,9 @@ import os
 
 from mdl_tf.checks import check_number
 from mdl_tf.cli import index_classes
-from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model, quiet
+from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):
@@ -21,7 +22,8 @@ def add_to(commands):
     build.add_argument(
         "model", metavar="RUN", help="run folder or .keras file; none: vectors as they are"
     )
-    build.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
+    sources = "folders of images, .npz files of features, or files that `mdl-tf embed` wrote"
+    build.add_argument("source", metavar="SOURCE", nargs="+", help=sources)
     build.add_argument("-o", "--output", metavar="INDEX", help="[name of the source.index]")
     build.add_argument(
         "--kind",
@@ -31,10 +33,10 @@ def add_to(commands):
     add_own_model(build)
     add = actions.add_parser("add", help="add images; what is there already is not embedded again")
     add.add_argument("index", metavar="INDEX")
-    add.add_argument("source", metavar="SOURCE", help="folder of images, or .npz of features")
+    add.add_argument("source", metavar="SOURCE", nargs="+", help=sources)
     sync = actions.add_parser("sync", help="add, and remove what is gone from that folder")
     sync.add_argument("index", metavar="INDEX")
-    sync.add_argument("source", metavar="FOLDER", help="folder of images")
+    sync.add_argument("source", metavar="FOLDER", nargs=1, help="folder of images")
     for command in (build, add, sync):
         command.add_argument(
             "--columns",
@@ -50,7 +52,8 @@ def add_to(commands):
     kind.add_argument("kind", metavar="KIND", help="exact, ivf, hnsw or pq")
     show = actions.add_parser("show", help="what is in an index")
     show.add_argument("index", metavar="INDEX")
-    index_classes.add_to(actions)
+    for command in (build, add, sync, remove, kind, show, *index_classes.add_to(actions)):
+        add_server(command, with_model=command is not build)
 
 
 def run(args):
@@ -65,7 +68,7 @@ def run(args):
         from mdl_tf.index import Index
     if args.action == "build":
         return _build(args, Index)
-    with Index.open(args.index) as index:
+    with open_index(args.index, args) as index:
         if args.action == "remove":
             print(f"{index.remove(args.names):,} removed, {len(index):,} left")
         elif args.action == "kind":
@@ -80,11 +83,15 @@ def run(args):
 
 
 def _build(args, index_class):
-    source = args.source.rstrip("/\\")
+    source = args.source[0].rstrip("/\\")
+    if is_address(args.output):
+        return _build_on_server(args, index_class)
+    if args.name is not None:
+        raise ConfigError("`name` is of an index on a server. Received: a folder")
     output = args.output or f"{os.path.splitext(os.path.basename(source))[0]}.index"
     if os.path.exists(output):
         raise ConfigError(
-            f"`output` must not exist, or go on with `mdl-tf index add {output} {args.source}`. "
+            f"`output` must not exist, or go on with `mdl-tf index add {output} {args.source[0]}`. "
             f"Received: output={output}"
         )
     model = None if args.model == "none" else args.model
@@ -101,6 +108,23 @@ def _build(args, index_class):
                 index.delete()
             raise
     print(f"Search: mdl-tf search {output} QUERY.jpg")
+    return 0
+
+
+def _build_on_server(args, index_class):
+    name, columns = args.name or "index", _columns(args)
+    model = None if args.model == "none" else args.model
+    with index_class.connect(args.output, name, model) as index:
+        if len(index):
+            raise ConfigError(
+                "`name` must be of no index that has images, or go on with `mdl-tf index add "
+                f"{index.path} {args.source[0]} --name {name}`. Received: name={name}"
+            )
+        index.set_kind(args.kind)
+        _change(args, index, columns)
+        if args.kind != "exact":
+            print(f"Search: {index.kind}")
+        print(f"Search: mdl-tf search {index.path} --name {name} QUERY.jpg")
     return 0
 
 
@@ -126,15 +150,17 @@ def _change(args, index, columns=None):
 
     columns = columns or _columns(args)
     change = index.sync if args.action == "sync" else index.add
-    with ProgressLine(f"Embed {args.source}") as line:
-        changes = change(args.source, columns=columns, on_corrupt=args.on_corrupt, progress=line)
-        line.done(changes.added + changes.changed, "images")
-    for problem in changes.left_out:
-        print(f"  left out: {problem.path}, which {problem.reason}")
-    print(
-        f"{index.path}: {changes.added:,} added, {changes.changed:,} changed, "
-        f"{changes.unchanged:,} as they were, {changes.removed:,} removed; {len(index):,} in all"
-    )
+    for source in args.source:
+        with ProgressLine(f"Embed {source}") as line:
+            changes = change(source, columns=columns, on_corrupt=args.on_corrupt, progress=line)
+            line.done(changes.added + changes.changed, "images")
+        for problem in changes.left_out:
+            print(f"  left out: {problem.path}, which {problem.reason}")
+        print(
+            f"{index.path}: {changes.added:,} added, {changes.changed:,} changed, "
+            f"{changes.unchanged:,} as they were, {changes.removed:,} removed; "
+            f"{len(index):,} in all"
+        )
 
 
 def _show(index):
@@ -146,6 +172,50 @@ def _show(index):
     print(f"Search: {index.kind}")
     if index.columns:
         print(f"Columns: {', '.join(index.columns)}")
+
+
+def add_server(parser, with_model=True):
+    """Add what an index on a server needs to a parser.
+
+    Args:
+        parser: of a command that takes an index.
+        with_model: whether it takes the model as well. Defaults to `True`.
+    """
+    parser.add_argument(
+        "--name", help="of an index on a server, postgresql://user@host/database [index]"
+    )
+    if with_model:
+        parser.add_argument(
+            "--model", metavar="RUN", help="of an index on a server, if its model was moved"
+        )
+
+
+def open_index(place, args):
+    """The index in a folder or on a server.
+
+    Args:
+        place: a path, or an address.
+        args: with what `add_server` has added.
+
+    Returns:
+        An `Index`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from mdl_tf.index import Index
+
+    if is_address(place):
+        return Index.connect(place, args.name or "index", args.model, create=False)
+    for name in ("name", "model"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
+    return Index.open(place)
+
+
+def is_address(text):
+    """Whether a text is the address of a server."""
+    return text is not None and text.startswith(("postgresql://", "postgres://"))
 
 
 def add_to_search(parser):
@@ -164,11 +234,12 @@ def add_to_search(parser):
         help="of a calibrated index, in place of --threshold: the share of pairs of two classes "
         "that may be taken for one, such as 0.001",
     )
+    add_server(parser)
 
 
 def is_index(path):
-    """Whether a path is the folder of an index."""
-    return os.path.isfile(os.path.join(os.path.expanduser(path), "rows.sqlite"))
+    """Whether a path is the folder of an index, or the address of a server."""
+    return is_address(path) or os.path.isfile(os.path.join(os.path.expanduser(path), "rows.sqlite"))
 
 
 def refuse_filters(args):
@@ -177,7 +248,7 @@ def refuse_filters(args):
     Raises:
         ConfigError: for a flag of `add_to_search`.
     """
-    for name in ("where", "threshold", "far"):
+    for name in ("where", "threshold", "far", "name", "model"):
         if getattr(args, name) is not None:
             raise ConfigError(
                 f"`{name}` is of an index (`mdl-tf index build`) only. "
@@ -199,7 +270,7 @@ def search_index(args, queries, k):
     Raises:
         ValueError: as `Index.search`.
     """
-    from mdl_tf.index import Hit, Index
+    from mdl_tf.index import Hit
     from mdl_tf.reading import parse_json
     from mdl_tf.serve import running
 
@@ -218,7 +289,7 @@ def search_index(args, queries, k):
     rows = running.ask(args.run, queries, k, where=where, **numbers)
     if rows is not None:
         return [[Hit(**hit) for hit in hits] for hits in rows]
-    with Index.open(args.run) as index:
+    with open_index(args.run, args) as index:
         threshold = numbers["threshold"]
         if numbers["far"] is not None:
             threshold = index.threshold_at(numbers["far"])

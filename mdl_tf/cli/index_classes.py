@@ -1,7 +1,8 @@
 """`mdl-tf index confusion` and `calibrate`: an index and classes whose labels are known."""
 
 from mdl_tf.cli import asking
-from mdl_tf.cli.common import add_on_corrupt, quiet
+from mdl_tf.cli.common import add_on_corrupt
+from mdl_tf.progress import quiet
 
 ACTIONS = ("calibrate", "confusion")
 _SHOWN = 15  # lines of each table
@@ -10,7 +11,7 @@ _LONGEST = 40  # letters of a name
 
 
 def add_to(actions):
-    """Add the actions to those of `mdl-tf index`."""
+    """Add the actions to those of `mdl-tf index`; returns their parsers."""
     calibrate = actions.add_parser(
         "calibrate", help="settle what distances mean, on classes that trained nothing"
     )
@@ -36,6 +37,7 @@ def add_to(actions):
     )
     for command in (calibrate, confusion):
         add_on_corrupt(command)
+    return calibrate, confusion
 
 
 def run(args, index):

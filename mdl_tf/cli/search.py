@@ -4,10 +4,11 @@ import json
 import os
 import sys
 
-from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model, quiet
+from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model
 from mdl_tf.cli.index import add_to_search, is_index, refuse_filters, search_index
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
+from mdl_tf.progress import quiet
 from mdl_tf.words import clean, shorten
 
 
@@ -24,6 +25,11 @@ def add_to(commands):
         *("-o", "--output"), default="vectors.npz", metavar="FILE", help="[vectors.npz]"
     )
     add_own_model(embed)
+    embed.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="every N-th image from the I-th on, for N machines; `mdl-tf index build` joins them",
+    )
     add_on_corrupt(embed)
 
     search = commands.add_parser(
@@ -68,6 +74,8 @@ def run_embed(args):
         from mdl_tf import search
     from mdl_tf.progress import ProgressLine
 
+    if args.shard is not None:
+        search.check_shard(args.shard)
     with ProgressLine(f"Embed {args.folder}") as line:
         vectors = search.embed_images(
             args.run,
@@ -75,6 +83,7 @@ def run_embed(args):
             output=args.model_output,
             input_range=args.input_range,
             on_corrupt=args.on_corrupt,
+            shard=args.shard,
             progress=line,
         )
         line.done(len(vectors), "images")

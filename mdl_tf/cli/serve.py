@@ -3,7 +3,7 @@
 import os
 import sys
 
-from mdl_tf.cli.common import quiet
+from mdl_tf.cli.index import add_server, is_address
 from mdl_tf.config import ConfigError
 from mdl_tf.words import shorten
 
@@ -27,6 +27,7 @@ def add_to(commands):
         "otherwise. Uploads are never stored.",
     )
     serve.add_argument("index", metavar="INDEX", help="folder of an index, or vectors.npz")
+    add_server(serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at [127.0.0.1]")
     serve.add_argument("--port", default="8000", help="0: any that is free [8000]")
     serve.add_argument(
@@ -53,6 +54,9 @@ def run(args):
     """Run the command."""
     if args.far is not None and args.threshold is not None:
         raise ConfigError("`far` and `threshold` must not be given together. Received: both")
+    for name in ("name", "model"):
+        if getattr(args, name) is not None and not is_address(args.index):
+            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
     options = {
         name: _as_number(name, getattr(args, name))
         for name in ("far", "threshold")
@@ -75,8 +79,9 @@ def run(args):
         host=args.host,
         port=port,
         allow_hosts=args.allow_host,
+        name=args.name,
+        model=args.model,
         limits=limits,
-        loading=quiet,
         **options,
     )
     if is_busy:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 
-from mdl_tf.cli.common import flag, quiet
+from mdl_tf.cli.common import flag
 from mdl_tf.cli.recipes import announcement
 from mdl_tf.cli.settings import (
     add_settings,
@@ -18,6 +18,7 @@ from mdl_tf.cli.settings import (
     refuse_missing,
 )
 from mdl_tf.config import ConfigError, TrainConfig
+from mdl_tf.progress import quiet
 
 
 def add_to(commands):
@@ -107,6 +108,12 @@ def _follow(args, settings, cluster):
         f"Worker {cluster.index + 1} of {len(cluster.workers)}: the chief alone writes {folder}.",
         flush=True,
     )
+    if not args.resume and os.path.isdir(folder) and Run(folder).has_epochs:
+        # As the chief is told, for whom this worker would wait.
+        raise ConfigError(
+            f"`name` must be new, or go on with `--resume {folder}`. "
+            f"Received: name={args.name!r}, which exists"
+        )
     with tempfile.TemporaryDirectory(prefix="mdl-tf-worker-") as own:
         if args.resume:
             Run.open(args.resume)  # refused as the chief's is

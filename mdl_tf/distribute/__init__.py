@@ -5,8 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "cluster": ["Cluster", "read_cluster"],
+        "cluster": ["read_cluster"],
         "devices": ["strategy"],
-        "workers": ["share_weights", "wait_for_all"],
+        "workers": ["wait_for_all"],
     },
 )

@@ -110,8 +110,11 @@ def _weights(given, resized, count):
     reach = ops.maximum(scale, 1.0)
     first = ops.floor((resized - count) / 2)
     centres = (ops.arange(count, dtype="float32") + first + 0.5) * scale
+    # In the steps of `images.plain`, where half a level would be rounded the other way: of an image
+    # that grows the centre is moved, of others the pixels are.
+    moved = ops.cast(scale <= 1.0, "float32") * 0.5
     places = ops.arange(ops.cast(given, "int32"), dtype="int32")
-    places = ops.cast(places, "float32") + 0.5
-    apart = ops.abs(places[None, :] - centres[:, None])
+    places = ops.cast(places, "float32") + (0.5 - moved)
+    apart = ops.abs(places[None, :] - (centres[:, None] - moved))
     weights = ops.maximum(1.0 - apart / reach, 0.0)
     return weights / ops.sum(weights, axis=1, keepdims=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdl_tf.export.savedmodel import FACTS
+from mdl_tf.export.savedmodel import FACTS, write_archive
 
 
 def write(graph, path, facts, *, int8=False):
@@ -24,7 +24,7 @@ def write(graph, path, facts, *, int8=False):
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        graph.export(folder, verbose=False)
+        write_archive(graph, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -1,6 +1,9 @@
 """ONNX: one file for ONNX Runtime, which answers without TensorFlow."""
 
+import warnings
+
 from mdl_tf.export.runtime import OnnxModel
+from mdl_tf.progress import quiet
 
 OPSET = 18
 
@@ -16,10 +19,13 @@ def write(graph, path, facts):
     import numpy as np
     import onnx
     import tensorflow as tf
-    import tf2onnx
-    from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
-    patch_tf2onnx()  # for NumPy 2
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")  # of NumPy 2, about what is patched here
+        import tf2onnx
+        from keras.src.export.tf2onnx_lib import patch_tf2onnx
+
+        patch_tf2onnx()
     [given] = graph.inputs
     # A model that was just loaded traces wrong before its first call.
     graph(np.zeros([side or 1 for side in given.shape], given.dtype))
@@ -29,7 +35,9 @@ def write(graph, path, facts):
     def embed(inputs):
         return tf.identity(graph(inputs, training=False), name="embedding")
 
-    model, _ = tf2onnx.convert.from_function(embed, input_signature=[spec], opset=OPSET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, _ = tf2onnx.convert.from_function(embed, input_signature=[spec], opset=OPSET)
     _name_ends(model.graph, given.name)
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=str(value))

@@ -2,6 +2,8 @@
 
 import tempfile
 
+from mdl_tf.export.savedmodel import write_archive
+
 # Some processors reckon in bfloat16 unless told, which is off in the third digit.
 PRECISE = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -18,7 +20,7 @@ def write(graph, path, facts):
     from openvino.frontend import FrontEndManager
 
     with tempfile.TemporaryDirectory() as folder:
-        graph.export(folder, verbose=False)
+        write_archive(graph, folder)
         # `openvino.convert_model` does the same and reports to its makers that it was used.
         frontend = FrontEndManager().load_by_framework("tf")
         model = frontend.convert(frontend.load(folder))

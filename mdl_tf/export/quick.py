@@ -1,5 +1,7 @@
 """The copy of a model that answers single questions: ONNX, made once, kept beside the model."""
 
+import contextlib
+
 import numpy as np
 
 from mdl_tf.export import onnx
@@ -10,33 +12,46 @@ from mdl_tf.files import replacing
 _TOLERANCE = 1e-4  # of numbers of unit vectors
 
 
-def keep_quick_copy(embedder, places):
+def make_copy(embedder, places, note):
     """Make an ONNX file of the model of an embedder, if its vectors come out the same.
 
     Args:
         embedder: an `Embedder`.
         places: paths; the first that can be written has the file.
+        note: path of a text about a failure.
 
     Returns:
-        Whether there is one now.
+        Why there is none, a text; empty if there is one now.
     """
     try:
         graph = deployable(embedder.model, embedder.output, embedder.input_range)
-    except ValueError:
-        return False
+        reason = _write(graph, embedder.digest, places)
+    # Converters have many kinds of errors for what they do not know; Keras answers then.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+    if reason:
+        # Else each search would try in vain.
+        with contextlib.suppress(OSError), replacing(note) as temporary:
+            temporary.write_text(f"{reason}\n", encoding="utf-8")
+    return reason
+
+
+def _write(graph, digest, places):
     for path in places:
         try:
             with replacing(path) as temporary:
-                onnx.write(graph, temporary, {"digest": embedder.digest})
-                if not _is_equal(graph, temporary):
-                    return False
-            return True
-        except OSError:
-            continue
-    return False
+                onnx.write(graph, temporary, {"digest": digest})
+                difference = _compare(graph, temporary)
+                if not difference <= _TOLERANCE:
+                    raise ValueError(f"its vectors in ONNX Runtime are off by {difference:.1e}")
+        except OSError as error:
+            reason = str(error)
+        else:
+            return ""
+    return reason
 
 
-def _is_equal(graph, path):
+def _compare(graph, path):
     shape = (3, *graph.inputs[0].shape[1:])
     rng = np.random.default_rng(0)
     # Noise, and something flat.
@@ -44,4 +59,4 @@ def _is_equal(graph, path):
     sample[0] = 100
     expected, vectors = graph.predict_on_batch(sample), OnnxModel(path).embed(sample)
     longest = max(1.0, float(np.linalg.norm(expected, axis=1).max()))
-    return bool(np.abs(vectors - expected).max() <= _TOLERANCE * longest)
+    return float(np.abs(vectors - expected).max()) / longest

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-FACTS = "mdl_tf.json"
+FACTS = "embedder.json"
 
 
 def write(graph, path, facts):
@@ -14,10 +14,30 @@ def write(graph, path, facts):
         path: of the folder, an empty one.
         facts: a dict of texts, kept in `assets.extra`.
     """
-    graph.export(path, verbose=False)
+    write_archive(graph, path)
     folder = Path(path) / "assets.extra"
     folder.mkdir(exist_ok=True)
     (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def write_archive(graph, path):
+    """Write a SavedModel with the endpoint `serve`, from `image` to a dict with `embedding`.
+
+    Args:
+        graph: a `keras.Model` that `graph.deployable` made.
+        path: of the folder.
+    """
+    import keras
+    import tensorflow as tf
+
+    [given] = graph.inputs
+    spec = tf.TensorSpec((None, *given.shape[1:]), given.dtype, name=given.name)
+    archive = keras.export.ExportArchive()
+    archive.track(graph)
+    archive.add_endpoint(
+        "serve", lambda x: {"embedding": graph(x, training=False)}, input_signature=[spec]
+    )
+    archive.write_out(str(path), verbose=False)
 
 
 def load(path):
@@ -31,7 +51,7 @@ def load(path):
     loaded = tf.saved_model.load(str(path))
 
     def embed(inputs):
-        return loaded.serve(tf.constant(inputs)).numpy()
+        return loaded.serve(tf.constant(inputs))["embedding"].numpy()
 
     # What it belongs to must live as long as it.
     embed.loaded = loaded

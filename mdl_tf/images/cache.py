@@ -17,7 +17,7 @@ from mdl_tf.files import data_folder, remove_leftovers, replacing
 from mdl_tf.images import file as image_file
 
 # Raise when decoding or resizing changes, so that nothing stale is read.
-_VERSION = 2
+_VERSION, _VERSION_OF_JPEG = 1, 2
 # Bytes before the pixels: height and width, and nothing, so that the pixels begin where TensorFlow
 # can take them without a copy.
 _HEAD = 64
@@ -149,8 +149,10 @@ def digests(image_set, view):
     Yields:
         A text for each image.
     """
-    settings = f"{_VERSION} {view.canvas} {view.keep_aspect}"
     for i, content in enumerate(_digests(image_set)):
+        is_jpeg = image_set.paths is not None and not image_set.paths[i].lower().endswith(".png")
+        version = _VERSION_OF_JPEG if is_jpeg else _VERSION
+        settings = f"{version} {view.canvas} {view.keep_aspect}"
         slow = image_set.slow is not None and image_set.slow[i]
         box = b"" if image_set.boxes is None else np.asarray(image_set.boxes[i], "<f4").tobytes()
         yield image_file.digest(f"{settings} {content} {slow}".encode() + box)

@@ -262,7 +262,9 @@ def as_seen(image):
     import numpy as np
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    # Of an upright photograph this would be a copy, and so would be making it RGB again.
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         # Pillow would cut off at 255 instead of scaling.
         grey = np.asarray(image).astype(np.int64)
@@ -275,7 +277,7 @@ def as_seen(image):
     if _has_transparency(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def thumbnail(path, side=160, box=None):

@@ -34,6 +34,15 @@ def import_faiss():
     return faiss
 
 
+def has_faiss():
+    """Whether the package is installed; rows can be changed without it."""
+    try:
+        import_faiss()
+    except ValueError:
+        return False
+    return True
+
+
 def describe(name, width, count):
     """What FAISS shall make of so many vectors.
 

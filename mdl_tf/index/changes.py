@@ -39,6 +39,12 @@ def put(store, embedder, contents, columns=None, progress=None, *, drop_others=F
     Raises:
         ValueError: as `Index.add`.
     """
+    if contents.model is not None and store.model not in (None, contents.model):
+        raise ValueError(
+            "`source` must have vectors of the model of the index: embed its images again. "
+            f"Received: vectors of another model, of {contents.root}"
+        )
+    embedder = None if contents.model is not None else embedder
     columns = _columns_of_each(columns, contents)
     before = store.of_root(contents.root, None if drop_others else contents.names)
     new = [
@@ -63,7 +69,7 @@ def put(store, embedder, contents, columns=None, progress=None, *, drop_others=F
     gone = []
     if drop_others:
         left = set(contents.names)
-        gone = [row.place for name, row in before.items() if name not in left]
+        gone = [row for name, row in before.items() if name not in left]
         if gone:
             store.remove(gone)
     changed = sum(contents.names[i] in before for i in new)

@@ -13,13 +13,15 @@ import numpy as np
 
 from mdl_tf.checks import check_choice
 from mdl_tf.config import ConfigError
-from mdl_tf.files import data_folder, replacing
+from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
 from mdl_tf.images import plain
+from mdl_tf.index import model_file
+from mdl_tf.index.model_file import MODEL
+from mdl_tf.progress import quiet
 
 _BATCH = 64
-MODEL, SETTINGS, CALIBRATION = "model.keras", "model.json", "calibration.json"
-ONNX = "model.onnx"
+SETTINGS, CALIBRATION = "model.json", "calibration.json"
 RANGES = ("0..255", "0..1", "-1..1")
 
 
@@ -63,7 +65,8 @@ class Embedder:
     @functools.cached_property
     def model(self):
         """The `keras.Model`."""
-        from mdl_tf.embedding import load_model, outputs
+        with quiet() if "tensorflow" not in sys.modules else contextlib.nullcontext():
+            from mdl_tf.embedding import load_model, outputs
 
         with self._lock:
             model = load_model(self.path, compile=False)
@@ -73,21 +76,7 @@ class Embedder:
     @functools.cached_property
     def runtime(self):
         """The copy of the model for ONNX Runtime, an `OnnxModel`; `None` if there is none."""
-        from mdl_tf.export.runtime import OnnxModel, is_installed
-
-        if is_installed("onnxruntime"):
-            for path in self._places():
-                # One that is damaged is made again.
-                with contextlib.suppress(ValueError):
-                    runtime = OnnxModel(path) if path.is_file() else None
-                    if runtime and runtime.facts.get("digest") == self.digest:
-                        return runtime
-        return None
-
-    def _places(self):
-        """Where a copy may be: beside the model of a run or an index, else where caches are."""
-        cached = data_folder() / "onnx" / f"{self.digest}.onnx"
-        return [self.path.with_name(ONNX), cached] if self.path.name == MODEL else [cached]
+        return model_file.open_copy(self.path, self.digest)
 
     def prepare(self, report=None):
         """Make the copy for ONNX Runtime, once, if it is missing; it is kept beside the model.
@@ -102,19 +91,37 @@ class Embedder:
         from mdl_tf.export.runtime import is_installed
 
         with self._lock:
+            if self.runtime is None:
+                del self.runtime  # another process may have made one
             if self.runtime is None and is_installed("onnxruntime", "onnx", "tf2onnx"):
-                if report:
-                    report(f"Prepare {self.path.name} for quick answers, once")
-                from mdl_tf.export.quick import keep_quick_copy
-
-                if keep_quick_copy(self, self._places()):
-                    del self.runtime
+                note = model_file.failure_note(self.digest)
+                if not note.is_file():
+                    self._make_copy(note, report or (lambda _: None))
             return self.runtime is not None
+
+    def _make_copy(self, note, report):
+        report(f"Prepare {self.path.name} for quick answers, once")
+        self.model  # noqa: B018  # loads TensorFlow without its remarks
+        from mdl_tf.export.quick import make_copy
+
+        places = model_file.copy_places(self.path, self.digest)
+        reason = make_copy(self, places, note)
+        if reason:
+            report(f"ONNX Runtime cannot take it, Keras answers: {reason}")
+        else:
+            del self.runtime
 
     @property
     def input_shape(self):
         """What the model takes, `(None, H, W, 3)` or `(None, F)`."""
-        return (self.runtime or self.model).input_shape
+        if self.runtime is not None:
+            return self.runtime.input_shape
+        # To be asked by everybody, also before it is settled that Keras is needed.
+        return self._stored_shape or self.model.input_shape
+
+    @functools.cached_property
+    def _stored_shape(self):
+        return model_file.read_input_shape(self.path)
 
     @property
     def takes_images(self):
@@ -134,17 +141,18 @@ class Embedder:
         Raises:
             ValueError: if the model takes features.
         """
+        self.check_images()
+        model = self.model
         from mdl_tf import batches
         from mdl_tf.embedding import embed, units
 
-        self.check_images()
         count = len(image_set)
-        stream = batches.ordered(image_set, _BATCH, self.model.input_shape[1:3], self.augment)
+        stream = batches.ordered(image_set, _BATCH, model.input_shape[1:3], self.augment)
         if self.input_range is not None:
             stream = stream.map(lambda x, y: (units.scale_pixels(x, self.input_range), y))
         told = progress and (lambda done, _: progress(done, count))
         with self._lock:
-            return embed(self.model, stream, output=self.output, progress=told)[0]
+            return embed(model, stream, output=self.output, progress=told)[0]
 
     def embed_queries(self, image_set):
         """Embeddings of some images that an answer waits for, by the quickest way there is.
@@ -202,11 +210,12 @@ class Embedder:
         """Embeddings of uint8 `(n, H, W, 3)`."""
         if self.runtime is not None:
             return self.runtime.embed(pixels)
+        model = self.model
         from mdl_tf.embedding import embed, units
 
         pixels = units.scale_pixels(pixels.astype(np.float32), self.input_range or "0..255")
         with self._lock:
-            return embed(self.model, pixels, output=self.output)[0]
+            return embed(model, pixels, output=self.output)[0]
 
     def check_images(self):
         """Refuse a model that takes features.
@@ -232,6 +241,7 @@ class Embedder:
         Raises:
             ValueError: if the model takes images, or other features.
         """
+        model = self.model
         from mdl_tf.embedding import embed
 
         features = np.asarray(features, np.float32)
@@ -242,7 +252,7 @@ class Embedder:
                 f"The index has a model that takes {wanted}. Received: shape {features.shape}"
             )
         with self._lock:
-            return embed(self.model, features, output=self.output)[0]
+            return embed(model, features, output=self.output)[0]
 
     def keep(self, folder):
         """Write the model and what belongs to it into the folder of an index.

@@ -15,8 +15,7 @@ METHODS = ("kmeans", "hdbscan", "agglomerative")
 # Each needs time, the second memory as well, by the square of the vectors.
 LARGEST = {"hdbscan": 10_000, "agglomerative": 15_000}
 _MANY = 2**24  # vectors times groups, from where k-means sees a part of the vectors at a time
-_ROWS = 256  # of a block of distances
-_ROUNDING = 2.0**-18  # of a squared distance in float32, as a part of the squared norms
+_ROWS, _COLUMNS = 256, 8192  # of a block of distances
 
 
 class TooMany(ValueError):
@@ -110,7 +109,7 @@ def _refuse_many(method, count):
     if count > LARGEST[method]:
         raise TooMany(
             f"`method` {method!r} takes at most {LARGEST[method]:,} images, as it compares all "
-            "with all: give `k` (k-means takes any number), or a filter. "
+            "with all: give `k` (k-means takes any number), a `threshold`, or a filter. "
             f"Received: {count:,} images"
         )
 
@@ -130,56 +129,89 @@ def find_components(vectors, threshold, largest=None, progress=None):
     Raises:
         TooMany: as soon as a component is larger.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(vectors)
-    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
-    components, lock, done = np.arange(count), threading.Lock(), 0
-    refused = []
+    pairs, union = _NearPairs(vectors, threshold), _Union(len(vectors), largest)
+    lock, done = threading.Lock(), 0
 
     def join(rows):
-        nonlocal components, done
-        if refused:
-            return
-        first, second = _near_pairs(vectors, squares, rows, threshold)
+        nonlocal done
+        for start in range(int(rows[0]), len(vectors), _COLUMNS):
+            if union.is_refused:
+                return
+            first, second = pairs.find(rows, start, start + _COLUMNS)
+            with lock:
+                union.join(first, second)
         with lock:
-            if len(first):
-                pairs = (components[first], components[second])
-                graph = coo_matrix((np.ones(len(first), bool), pairs), (count, count))
-                _, joined = connected_components(graph, directed=False)
-                components = joined[components]
-                if largest is not None and np.bincount(components).max() > largest:
-                    refused.append(rows)
             done += len(rows)
             if progress:
-                progress(done, count)
+                progress(done, len(vectors))
 
-    # Longest blocks first, as each is compared with what is behind it.
-    run_in_threads(join, np.arange(count), _ROWS)
-    if refused:
+    run_in_threads(join, np.arange(len(vectors)), _ROWS)
+    if union.is_refused:
         raise TooMany(
             f"`threshold` must be smaller for so many images, or give `k`: within {threshold:.4f} "
             f"more than {largest:,} of them hang together, which are compared all with all. "
-            f"Received: threshold={threshold:.4f} for {count:,} images"
+            f"Received: threshold={threshold:.4f} for {len(vectors):,} images"
         )
-    return np.unique(components, return_inverse=True)[1]
+    return np.unique(union.components, return_inverse=True)[1]
 
 
-def _near_pairs(vectors, squares, rows, threshold):
-    """Pairs of one of some rows and one behind it, at most the threshold apart."""
-    start = int(rows[0])
-    keys = vectors[rows] @ vectors[start:].T
-    # |a|² + |b|² - 2ab, with the sums of float32 as far off as this.
-    bound = (squares[rows][:, None] + squares[start:]) - threshold**2
-    slack = _ROUNDING * (squares[rows].max() + squares[start:].max() + threshold**2)
-    first, second = np.nonzero(2 * keys >= bound - slack)
-    behind = second > first
-    first, second = first[behind], second[behind]
-    doubtful = np.abs(2 * keys[first, second] - bound[first, second]) <= slack
-    near = ~doubtful
-    near[doubtful] = (
-        measure_distances(vectors, rows[first[doubtful]], vectors, start + second[doubtful])
-        <= threshold
-    )
-    return rows[first[near]], start + second[near]
+class _Union:
+    """Components that grow together."""
+
+    def __init__(self, count, largest):
+        self.components, self._largest, self.is_refused = np.arange(count), largest, False
+
+    def join(self, first, second):
+        """Join the components of pairs."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        first, second = self.components[first], self.components[second]
+        apart = first != second
+        if not apart.any():
+            return
+        count = len(self.components)
+        edges = (np.ones(int(apart.sum()), bool), (first[apart], second[apart]))
+        _, joined = connected_components(coo_matrix(edges, (count, count)), directed=False)
+        self.components = joined[self.components]
+        if self._largest is not None and np.bincount(self.components).max() > self._largest:
+            self.is_refused = True
+
+
+class _NearPairs:
+    """Pairs at most a distance apart: a float32 product chooses, float64 decides near the edge.
+
+    With vectors moved to their centre, `|a - b| <= t` is `ab - |b|²/2 >= (|a|² - t²)/2`: the left
+    side is a product with one more column.
+    """
+
+    def __init__(self, vectors, threshold):
+        self._vectors, self._threshold = vectors, threshold
+        count, width = vectors.shape
+        centre = vectors.mean(axis=0, dtype=np.float64)
+        self._columns = np.empty((count, width + 1), np.float32)
+        self._columns[:, :-1] = vectors - centre
+        squares = np.einsum(
+            "nd,nd->n", self._columns[:, :-1], self._columns[:, :-1], dtype=np.float64
+        )
+        self._columns[:, -1] = -squares / 2
+        self._least = (squares - threshold**2) / 2
+        # Sums of D + 1 rounded terms (Higham, 2002, section 3.1), and the rounding of both sides.
+        self._slack = (width + 16) * 2.0**-22 * (squares.max() + threshold**2)
+
+    def find(self, rows, start, stop):
+        """Pairs of one of some rows and a later one of a range, two arrays of indices."""
+        queries = self._columns[rows]
+        queries[:, -1] = 1
+        keys = queries @ self._columns[start:stop].T
+        least = self._least[rows]
+        first, second = np.nonzero(keys >= (least - self._slack)[:, None].astype(np.float32))
+        keys, least = keys[first, second], least[first]
+        first, second = rows[first], start + second
+        near = (second > first) & (keys >= least + self._slack)
+        doubtful = np.flatnonzero((second > first) & ~near)
+        distances = measure_distances(
+            self._vectors, first[doubtful], self._vectors, second[doubtful]
+        )
+        near[doubtful] = distances <= self._threshold
+        return first[near], second[near]

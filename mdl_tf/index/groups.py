@@ -146,6 +146,8 @@ def cluster(store, k=None, *, method=None, threshold=None, far=None, smallest=No
     k = None if k is None else check_integer("k", k, least=1)
     seed = check_integer("seed", seed, least=0, below=2**32)
     calibration = read_calibration(store) if k is None and threshold is None else None
+    if calibration is not None and not calibration.points:
+        calibration = None  # it can tell of no rate
     if method is None:
         by_threshold = threshold is not None or far is not None or calibration is not None
         method = "kmeans" if k else "agglomerative" if by_threshold else "hdbscan"
@@ -217,7 +219,9 @@ def _choose_threshold(threshold, far, calibration):
     if threshold is not None:
         threshold = check_number("threshold", threshold, least=0)
         return threshold, f"average linkage up to {threshold:.4f}"
-    point = calibration.point(_FAR if far is None else far)
+    # Of few pairs the lowest rate that they can tell.
+    least = calibration.points[-1].far
+    point = calibration.point(max(_FAR, least) if far is None else far)
     told = f"average linkage up to {point.threshold:.4f}, where 1 in {1 / point.far:,.0f} pairs of "
     return point.threshold, told + "two classes is as near"
 

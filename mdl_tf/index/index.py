@@ -1,5 +1,6 @@
 """`Index`: images or vectors that can be searched, added to and taken from."""
 
+import contextlib
 import shutil
 import tempfile
 import weakref
@@ -7,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mdl_tf.checks import check_choice, check_integer
+from mdl_tf.checks import check_integer
 from mdl_tf.files import temporary_folder
-from mdl_tf.index import groups, sources, thresholds
+from mdl_tf.index import groups, postgres, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
-from mdl_tf.index.approximate import import_faiss
 from mdl_tf.index.changes import embed_contents, put
-from mdl_tf.index.embedder import open_embedder
-from mdl_tf.index.kinds import KINDS
+from mdl_tf.index.embedder import CALIBRATION, open_embedder
 from mdl_tf.index.searching import Searcher, as_hit
 from mdl_tf.index.store import Store, as_vectors, is_index
 
@@ -38,7 +37,8 @@ class Index:
 
     def __init__(self, store, embedder=None, temporary=None):
         self._store, self._embedder = store, embedder
-        self._searcher = Searcher(store)
+        # A server searches by itself.
+        self._searcher = Searcher(store) if isinstance(store, Store) else store
         self._finalizer = temporary and weakref.finalize(
             self, shutil.rmtree, temporary, ignore_errors=True
         )
@@ -64,7 +64,7 @@ class Index:
         Raises:
             ValueError: as `add` and `set_kind`.
         """
-        _check_kind(kind)
+        Searcher(None).check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
             chosen = {"output": output, "input_range": input_range}
@@ -94,7 +94,7 @@ class Index:
         Raises:
             ValueError: if the folder exists or cannot be made, or there is no such model.
         """
-        _check_kind(kind)
+        Searcher(None).check_kind(kind)
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
@@ -127,6 +127,8 @@ class Index:
         Raises:
             ValueError: if it is neither, or damaged.
         """
+        if postgres.is_address(path):
+            return cls.connect(path)
         path = Path(path).expanduser()
         if path.suffix == ".npz" and path.is_file():
             return _open_vectors(cls, path)
@@ -144,6 +146,37 @@ class Index:
             )
         return cls(store, embedder)
 
+    @classmethod
+    def connect(cls, address, name="index", model=None, *, create=True):
+        """An index on a PostgreSQL server with pgvector, for many writers and machines.
+
+        Needs `pip install 'mdl_tf[postgres]'`. The model stays where it is; the server keeps its
+        digest.
+
+        Args:
+            address: `postgresql://user@host:port/database`. A password is better told by
+                `PGPASSWORD` or `~/.pgpass` than in it; it is written nowhere.
+            name: of the index. Defaults to `"index"`.
+            model: as for `build`, of the vectors that are there if there are any. Defaults to
+                `None`: the run or file that the index was made with, if it is on this machine;
+                else vectors alone can be searched.
+            create: whether to make the index if it is not there. Defaults to `True`.
+
+        Returns:
+            An `Index`.
+
+        Raises:
+            ValueError: without the packages or the server, if there is no such index and none
+                shall be made, or its vectors come from another model.
+        """
+        store = postgres.Postgres(address, name)
+        try:
+            embedder, temporary = _find_model(store, model, create)
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, embedder, temporary)
+
     @property
     def kind(self):
         """How the index is searched, a `Kind`: `name`, `settings`, and the `recall` measured."""
@@ -159,7 +192,8 @@ class Index:
         Args:
             kind: `"exact"`; or with FAISS (`pip install 'mdl_tf[faiss]'`) `"ivf"`, clusters of
                 which the nearest are searched; `"hnsw"`, a graph; `"pq"`, clusters of short
-                codes, where memory is short; `"flat"`, all of them in float32.
+                codes, where memory is short; `"flat"`, all of them in float32. On a server
+                `"ivf"` and `"hnsw"` are pgvector's.
             progress: a function of (vectors done, vectors). Defaults to `None`.
 
         Returns:
@@ -168,7 +202,7 @@ class Index:
         Raises:
             ValueError: for another kind, or without its package.
         """
-        _check_kind(kind)
+        self._searcher.check_kind(kind)
         return self._searcher.set_kind(kind, progress)
 
     def close(self):
@@ -190,8 +224,8 @@ class Index:
 
     @property
     def path(self):
-        """The folder of the index."""
-        return self._store.folder
+        """The folder of the index; of one on a server its address, without a password."""
+        return self._store.folder if isinstance(self._store, Store) else self._store.place
 
     @property
     def width(self):
@@ -231,8 +265,9 @@ class Index:
         """Add images or vectors; what is there with the same content is not embedded again.
 
         Args:
-            source: a folder of images; an `.npz` file of features, as for `--dataset npz`; or
-                `(n, F)` floats: features for the model, or vectors if the index has none.
+            source: a folder of images; an `.npz` file of features, as for `--dataset npz`, or one
+                that `mdl-tf embed` wrote with this model; or `(n, F)` floats: features for the
+                model, or vectors if the index has none.
             names: n texts, of floats only, each another. An image of the same folder and name, or
                 a vector of the same name, takes the place of the old one. Defaults to `None`: paths
                 below the folder; numbers.
@@ -273,6 +308,8 @@ class Index:
         return self._change(contents, columns, progress, drop_others=True)
 
     def _change(self, contents, columns, progress, **options):
+        if contents.model is None:
+            self._check_model()
         changes = put(self._store, self._embedder, contents, columns, progress, **options)
         self._searcher.catch_up(progress)
         return changes
@@ -290,11 +327,10 @@ class Index:
             ValueError: if there is no image of a name, or two of different folders; nothing is
                 removed then.
         """
-        rows = self._named(names)
-        places = {row.place for row in rows}
-        self._store.remove(sorted(places))
+        removed = {row.place: row for row in self._named(names)}
+        self._store.remove(list(removed.values()))
         self._searcher.catch_up()
-        return len(places)
+        return len(removed)
 
     def vectors(self, names):
         """The vectors of images that are in the index, such as to search for one of them.
@@ -451,7 +487,7 @@ class Index:
             ValueError: if no image has a label.
         """
         if source is None:
-            labels, answers = self._classify_itself(k)
+            labels, answers = self._classify_itself(k, progress)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
             vectors = embed_contents(self._embedder, contents, progress=progress)
@@ -461,7 +497,7 @@ class Index:
             raise ValueError("`source` must have labels: subfolders. Received: none")
         return Confusion(*zip(*pairs, strict=True))
 
-    def _classify_itself(self, k):
+    def _classify_itself(self, k, progress=None):
         k = check_integer("k", k, least=1)
         labels, answers = [], []
         for rows, vectors in self._store.walk(_PART):
@@ -471,6 +507,8 @@ class Index:
                 others = [pair for pair in pairs if pair[0].place != row.place][:k]
                 labels.append(row.label)
                 answers.append(vote([as_hit(*pair) for pair in others]))
+            if progress:
+                progress(len(labels), len(self))
         return labels, answers
 
     def cluster(
@@ -496,7 +534,7 @@ class Index:
                 calibrated index, else HDBSCAN.
             threshold: of `"agglomerative"`: the mean distance up to which two groups are one.
             far: in place of `threshold`, of a calibrated index: the false accept rate of the
-                distance. Defaults to `None`: 0.01.
+                distance. Defaults to `None`: 0.01, or the lowest that the calibration can tell.
             smallest: images of a group, at least; those of smaller ones are outliers. Defaults to
                 `None`: 1 with k-means, 2 with agglomerative, 5 with HDBSCAN.
             where: as for `search`. Defaults to `None`: all images.
@@ -555,6 +593,7 @@ class Index:
         if images is None:
             return as_vectors(queries, self.width)
         if self._embedder is None:
+            self._check_model()
             raise ValueError(
                 "`queries` must be vectors: the index has no model for images. "
                 f"Received: {len(images)} images"
@@ -578,19 +617,29 @@ class Index:
             raise ValueError("`pictures` must be for an index with a model for images.")
         return self._embedder.embed_pictures(pictures)
 
-    def prepare(self):
+    def prepare(self, report=None):
         """Load and make all that a search needs, so that the first is as quick as the others.
 
         The model, with its copy for ONNX Runtime where that can be made, and the vectors.
+
+        Args:
+            report: a function that prints a line, called before it takes time. Defaults to `None`.
         """
         if self.takes_images:
-            self._embedder.prepare()
+            self._embedder.prepare(report)
             self.embed_pictures([np.zeros((64, 64, 3), np.uint8)])
         if len(self):
             self.search(np.zeros((1, self.width), np.float32), 1)
 
+    def _check_model(self):
+        if self._embedder is None and self._store.model is not None:
+            raise ValueError(
+                "The index must have its model, to embed what comes: connect(..., model=...). "
+                f"Received: {self._store.place}, whose model is not on this machine"
+            )
+
     def save(self, path):
-        """Write the index into a new folder.
+        """Write the index into a new folder; of one on a server a copy that needs none.
 
         Args:
             path: of the folder; it must not exist.
@@ -601,20 +650,54 @@ class Index:
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
+                self._check_model()
                 self._store.copy_to(folder)
+                if self._embedder is not None and not (folder / "model.json").exists():
+                    self._embedder.keep(folder)
                 folder.rename(path)
         except OSError as error:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
 
 
-def _check_kind(kind):
-    check_choice("kind", kind, KINDS)
-    if kind != "exact":
-        # Before long work.
-        import_faiss()
+def _find_model(store, model, create):
+    """The embedder of an index on a server, which is made; and a folder of a model in memory."""
+    temporary = None
+    if model is not None and not isinstance(model, str | Path):
+        temporary = tempfile.mkdtemp(prefix="mdl_tf-model-")
+        embedder = _keep_model(Path(temporary), model)
+    else:
+        embedder = None if model is None else open_embedder(model)
+    if not store.exists():
+        if not create:
+            raise ValueError(
+                "`name` must be of an index that is there, or `create` be True. Received: "
+                f"name={store.name!r} at {store.place}"
+            )
+        calibration = embedder and embedder.path.with_name(CALIBRATION)
+        store.create(
+            embedder and embedder.digest,
+            str(Path(model).absolute()) if isinstance(model, str | Path) else None,
+            calibration.read_text() if calibration and calibration.is_file() else None,
+        )
+    if embedder is None and store.source is not None:
+        # Moved, or on another machine: then vectors can be searched, and it can be told.
+        with contextlib.suppress(ValueError, OSError):
+            embedder = open_embedder(store.source)
+        if embedder is not None and embedder.digest != store.model:
+            embedder = None
+    if embedder is not None and embedder.digest != store.model:
+        raise ValueError(
+            "`model` must be the one that the vectors of the index come from; those of another "
+            "need an index of another name, made from the images. "
+            f"Received: {model!s} with {store.name!r} at {store.place}"
+        )
+    return embedder, temporary
 
 
 def _new(path):
+    if postgres.is_address(path):
+        # Its words may hold a password.
+        raise ValueError("`path` must be a folder. Received: an address; see `Index.connect`")
     path = Path(path).expanduser().absolute()
     if path.exists():
         raise ValueError(f"`path` must not exist. Received: path={str(path)!r}")
@@ -639,14 +722,9 @@ def _keep_model(folder, model, **chosen):
 
 
 def _open_vectors(cls, path):
-    from mdl_tf.search import Vectors
-
-    vectors = Vectors.load(path)
+    contents = sources.read_vectors(path)
     folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
     index = cls._create(Path(folder), None, temporary=folder)
-    index._store.rows.set_fact("model", vectors.model)
-    labels = [Path(name).parent.as_posix() for name in vectors.names]
-    contents = sources.read_features(vectors.embeddings, vectors.names, labels)
-    labels = [None if label == "." else label for label in labels]
-    put(index._store, None, contents._replace(root=vectors.folder, labels=labels))
+    index._store.rows.set_fact("model", contents.model)
+    put(index._store, None, contents)
     return index

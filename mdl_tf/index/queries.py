@@ -7,8 +7,10 @@ import numpy as np
 from mdl_tf.datasets.own import folder as image_folder
 from mdl_tf.index import sources
 
+_PART = 256  # images at a time
 
-def list_files(paths):
+
+def list_images(paths):
     """Image files, and those below folders, in their order.
 
     Args:
@@ -51,10 +53,16 @@ def embed_files(index, paths, progress=None):
         features = np.asarray(contents.features, np.float32)
         embedder = index._embedder
         return contents.names, embedder.embed_features(features) if embedder else features
-    names = list_files(paths)
-    if index._embedder is None:
+    names = list_images(paths)
+    if not index.takes_images:
         raise ValueError(
             "The queries must be features in an .npz file: the index has no model for images. "
             f"Received: {len(names):,} images"
         )
-    return names, index._embedder.embed_images(sources.read_queries(names), progress)
+    images, parts = sources.read_queries(names), []
+    for start in range(0, len(names), _PART):
+        part = np.arange(start, min(start + _PART, len(names)))
+        parts.append(index._embedder.embed_queries(images.unlabelled(part)))
+        if progress:
+            progress(int(part[-1]) + 1, len(names))
+    return names, np.concatenate(parts)

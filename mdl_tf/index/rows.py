@@ -129,16 +129,22 @@ class Rows:
         """
         self._many(
             "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (*row[:5], json.dumps(row.columns, ensure_ascii=False, sort_keys=True))
-                for row in rows
-            ],
+            [(*row[:5], _as_json(row.columns)) for row in rows],
         )
         self.mark_changed()
 
-    def remove(self, places):
-        """Remove the rows of some places."""
-        self._many("DELETE FROM rows WHERE place = ?", [(int(place),) for place in places])
+    def update(self, rows):
+        """Change labels and columns of rows, by root and name: places may have changed."""
+        self._many(
+            "UPDATE rows SET label = ?, columns = ? WHERE root = ? AND name = ?",
+            [(row.label, _as_json(row.columns), row.root, row.name) for row in rows],
+        )
+        self.mark_changed()
+
+    def remove(self, rows):
+        """Remove rows, by root and name: places may have changed."""
+        keys = [(row.root, row.name) for row in rows]
+        self._many("DELETE FROM rows WHERE root = ? AND name = ?", keys)
         self.mark_changed()
 
     def renumber(self, places):
@@ -274,6 +280,10 @@ class Rows:
         other = sqlite3.connect(path)
         with contextlib.closing(other), self._lock:
             self._connection.backup(other)
+
+
+def _as_json(columns):
+    return json.dumps(columns, ensure_ascii=False, sort_keys=True)
 
 
 def _as_row(values):

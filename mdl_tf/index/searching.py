@@ -8,8 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdl_tf.checks import check_choice
 from mdl_tf.index import kinds
-from mdl_tf.index.approximate import Approximate, describe, find, read, steps
+from mdl_tf.index.approximate import (
+    Approximate,
+    describe,
+    find,
+    has_faiss,
+    import_faiss,
+    read,
+    steps,
+)
 from mdl_tf.index.kinds import Kind
 from mdl_tf.index.recall import K, exact_neighbors, sample, tune, without_itself
 from mdl_tf.metrics import prepare
@@ -158,6 +167,16 @@ class Searcher:
             return view.exact_without_gallery(queries, k)
         return view.approximate(made, kind.settings, queries, k)
 
+    def check_kind(self, name):
+        """Refuse kinds that cannot be, before long work.
+
+        Raises:
+            ValueError: for another kind, or without its package.
+        """
+        check_choice("kind", name, kinds.KINDS)
+        if name != "exact":
+            import_faiss()
+
     def set_kind(self, name, progress=None):
         """Choose how the store is searched, and make what that needs.
 
@@ -183,7 +202,7 @@ class Searcher:
     def catch_up(self, progress=None):
         """Bring what was made of the vectors up to those that came, by whom they came through."""
         kind = self._store.kind
-        if kind.name == "exact":
+        if kind.name == "exact" or not has_faiss():
             return
         view = self._view(None)
         end = len(view.vectors)

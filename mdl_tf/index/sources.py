@@ -1,6 +1,7 @@
 """What can be put into an index or looked for in it: images and vectors, as one form."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +24,15 @@ class Contents(NamedTuple):
     images: datasets.ImageSet | None  # exactly one of these two
     features: np.ndarray | None
     problems: tuple = ()  # files that cannot be used
+    model: str | None = None  # digest of the model whose vectors the features are already
 
 
 def read_source(source, names=None, labels=None, on_corrupt="error", progress=None):
     """What `Index.add` takes.
 
     Args:
-        source: a folder of images, an `.npz` file of features, or `(n, F)` floats.
+        source: a folder of images, an `.npz` file of features or of `mdl-tf embed`, or `(n, F)`
+            floats.
         names: as for `read_features`, of floats only. Defaults to `None`.
         labels: as for `read_features`, of floats only. Defaults to `None`.
         on_corrupt: as for `read_folder`. Defaults to `"error"`.
@@ -54,7 +57,7 @@ def read_source(source, names=None, labels=None, on_corrupt="error", progress=No
                 f"`{name}` must be given with floats only. Received: {name} with {str(source)!r}"
             )
     if Path(source).suffix == ".npz":
-        return read_npz(source)
+        return read_vectors(source) if _is_embedded(source) else read_npz(source)
     return read_folder(source, on_corrupt, progress)
 
 
@@ -112,6 +115,41 @@ def read_features(features, names=None, labels=None):
     digests = [image_file.digest(np.ascontiguousarray(row).tobytes()) for row in features]
     labels = [label if label is None else str(label) for label in labels]
     return Contents("", names, labels, digests, None, np.asarray(features))
+
+
+def _is_embedded(path):
+    """Whether a file is one that `mdl-tf embed` wrote."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {"embeddings", "names", "folder", "model"} <= set(file.files)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False  # `read_npz` tells it
+
+
+def read_vectors(path):
+    """Vectors in a file that `mdl-tf embed` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        `Contents`, with the digest of the model.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    from mdl_tf.search import Vectors
+
+    vectors = Vectors.load(path)
+    contents = read_features(vectors.embeddings, vectors.names)
+    places = [Path(name).parent.as_posix() for name in vectors.names]
+    return contents._replace(
+        root=vectors.folder,
+        labels=[None if place == "." else place for place in places],
+        # Of the files, so that `add` and `sync` of the folder embed what has changed alone.
+        digests=list(vectors.digests) or contents.digests,
+        model=vectors.model,
+    )
 
 
 def read_npz(path):

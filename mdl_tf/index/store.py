@@ -199,15 +199,19 @@ class Store:
         """Change labels and columns of rows that are there.
 
         Args:
-            rows: `Row`s, with their places.
+            rows: `Row`s, whose places are not looked at.
         """
         with self.rows.writing():
-            self.rows.add(rows)
+            self.rows.update(rows)
 
-    def remove(self, places):
-        """Remove the rows of some places, and holes when there are many."""
+    def remove(self, rows):
+        """Remove rows, and holes when there are many.
+
+        Args:
+            rows: `Row`s, whose places are not looked at.
+        """
         with self.rows.writing():
-            self.rows.remove(places)
+            self.rows.remove(rows)
         self._close_up_many_holes()
 
     def delete(self):

@@ -108,7 +108,7 @@ def roc_curves(curves):
         "true accept rate: share of the pairs\nof one class called the same",
     )
     axes.title.set_fontsize(10)
-    styles = _ROC_STYLES[len(curves) == 1 :]
+    styles = _ROC_STYLES[len(curves) < 3 :]
     for (title, curve), (colour, style) in zip(curves.items(), styles, strict=False):
         solid = curve.far * curve.negative_pairs >= _FEW_PAIRS
         label = (

@@ -26,6 +26,7 @@ _STATIC = {
     "page.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+_FRESH = {"Cache-Control": "no-cache"}
 _K = 10  # of `/search`
 # For an image whose file is gone.
 _GONE = (
@@ -98,7 +99,7 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
                 "label": asked.label,
                 "k": asked.k,
                 "answer": answer,
-                "pixels": pixels,
+                "pixels": None if pixels is None else image_file.shrink(pixels, SIDE),
                 "examples": () if answer else service.examples(SHOWN[0], asked.label),
             }
         )
@@ -140,7 +141,7 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
             text = await work.shrink(draw_page, asked, *answer)
         else:
             text = await work.shrink(draw_page, asked)
-        return HTMLResponse(text)
+        return HTMLResponse(text, headers=_FRESH)
 
     @app.post("/")
     @answering
@@ -152,7 +153,7 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
             else:
                 answer = await work.search(search, asked)
                 text = await work.shrink(draw_page, asked, *answer)
-        return HTMLResponse(text)
+        return HTMLResponse(text, headers=_FRESH)
 
     @app.post("/search")
     @answering
@@ -162,7 +163,7 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
             if asked.picture is None and asked.id is None and asked.vector is None:
                 raise Refusal(400, "A picture must be sent, or an `id` or a `vector` as JSON.")
             answer, _ = await work.search(search, asked)
-        return JSONResponse(answers.to_json(answer, asked.k, asked.where))
+        return JSONResponse(answers.to_json(answer, asked.k, asked.where), headers=_FRESH)
 
     @app.post("/command/search")
     @answering
@@ -242,13 +243,13 @@ def make_app(service, limits=None, host="127.0.0.1", allowed=(), token=None):
         return _read_asked(given, {"picture": body} if body else {}, k, limits)
 
     def search(asked):
-        """An `Answer`, and a small copy of the picture that was sent."""
+        """An `Answer`, and the picture that was sent."""
         options = asked.k, asked.where, asked.threshold
         if asked.picture is not None:
             if not service.takes_pictures:
                 raise Refusal(415, "This index has no model for pictures; it takes vectors.")
             pixels = open_picture(asked.picture, limits)
-            return service.search_pixels(pixels, *options), image_file.shrink(pixels, SIDE)
+            return service.search_pixels(pixels, *options), pixels
         if asked.vector is not None:
             return service.search_vector(asked.vector, *options), None
         return service.search_entry(str(asked.id), *options), None

@@ -14,11 +14,14 @@ from mdl_tf.words import clean, count
 SHOWN = (12, 24, 48)  # neighbors to choose from
 # More labels are typed, as nobody looks for one in so long a list.
 _LISTED = 1000
+_COLUMNS = 3
 _TYPES = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff"
 
 
 def write_page(view):
     """The whole page.
+
+    Its own policy of referrers lets a form say where it comes from, which `Guard` looks at.
 
     Args:
         view: a dict; see `write_body`, and `name`, that of the index.
@@ -33,6 +36,7 @@ def write_page(view):
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="referrer" content="same-origin">
 <title>{name}: search by picture</title>
 <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/static/page.css">
@@ -194,6 +198,9 @@ def _write_hit(entry, same, view, far=True):
     title = _text(hit.label or hit.name)
     image = _image(entry, "") if entry.has_file else '<span class="noimage"></span>'
     name = f'<span class="name cut">{_text(_below_label(hit))}</span>' if hit.label else ""
+    # Of columns of the user's own the first few, as they are for filters in the first place.
+    for column, value in list(hit.columns.items())[:_COLUMNS]:
+        name += f'<span class="name cut">{_text(column)}: {_text(value)}</span>'
     facts = f'<span class="distance">{hit.distance:.3f}</span>' if far else ""
     if same is not None:
         word = "same" if same else "not the same"

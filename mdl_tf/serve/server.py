@@ -10,6 +10,7 @@ import warnings
 
 from mdl_tf.checks import check_integer
 from mdl_tf.config import ConfigError
+from mdl_tf.progress import quiet
 from mdl_tf.serve.guard import is_local
 from mdl_tf.serve.limits import Limits
 from mdl_tf.serve.running import announced
@@ -26,14 +27,16 @@ def serve(
     allow_hosts=(),
     far=1e-3,
     threshold=None,
+    name=None,
+    model=None,
     limits=None,
     started=None,
-    loading=contextlib.nullcontext,
 ):
     """Serve an index as a page and as JSON until it is interrupted.
 
     Args:
-        index: path of an index, or of a file that `mdl-tf embed` wrote.
+        index: path of an index, or of a file that `mdl-tf embed` wrote; or the address of a server,
+            as for `Index.connect`.
         host: address to listen at. Defaults to `"127.0.0.1"`, which only this machine reaches.
         port: to listen at; 0 for any that is free. Defaults to `8000`.
         allow_hosts: names in the header `Host` that are answered beside those of `host`, such as
@@ -41,11 +44,11 @@ def serve(
         far: false accept rate of "the same", where the index is calibrated. Defaults to `1e-3`.
         threshold: the largest distance that is called the same, in place of `far`. Defaults to
             `None`.
+        name: of an index on a server, as for `Index.connect`. Defaults to `None`: its default.
+        model: of an index on a server, as for `Index.connect`. Defaults to `None`.
         limits: a `Limits`. Defaults to `None`: those of `Limits()`.
         started: a function of the address, called when the first request can come. Defaults to
             `None`: the address is printed.
-        loading: a function to a context in which the model is loaded, such as one that holds back
-            what TensorFlow logs. Defaults to `contextlib.nullcontext`.
 
     Returns:
         Whether a search is still going on, which nobody waits for.
@@ -70,12 +73,12 @@ def serve(
                 "images: there are no passwords, and nothing is encrypted.",
                 stacklevel=2,
             )
-        with loading():
+        with quiet():
             from mdl_tf.serve.app import make_app
             from mdl_tf.serve.service import Service
 
-            service = Service(index, far, threshold)
-            service.warm()
+            service = Service(index, far, threshold, name=name, model=model)
+            service.warm(print)
         _describe(service)
         token = secrets.token_urlsafe(24)
         app = make_app(service, limits, host, allow_hosts, token)
@@ -177,6 +180,8 @@ def make_server(app, limits, started):
         http=Impatient,
         ws="none",
         lifespan="off",
+        # Its own would close what others log to.
+        log_config=None,
         log_level="critical",
         access_log=False,
         server_header=False,

@@ -64,18 +64,23 @@ class Service:
     The index may be changed or replaced by other processes meanwhile.
 
     Args:
-        path: folder of the index, or an `.npz` file of vectors.
+        path: folder of the index, an `.npz` file of vectors, or the address of a server, as for
+            `Index.connect`.
         far: false accept rate of "the same", where the index is calibrated; where its calibration
             cannot tell, the lowest that it can. Defaults to `1e-3`.
         threshold: the largest distance that is called the same, in place of `far`. Defaults to
             `None`.
+        name: of an index on a server, as for `Index.connect`. Defaults to `None`: its default.
+        model: of an index on a server, as for `Index.connect`. Defaults to `None`.
 
     Raises:
-        ValueError: as `Index.open`, or if another argument is not as above.
+        ValueError: as `Index.open` and `Index.connect`, or if another argument is not as above.
     """
 
-    def __init__(self, path, far=1e-3, threshold=None):
+    def __init__(self, path, far=1e-3, threshold=None, *, name=None, model=None):
+        self._address = str(path) if "://" in str(path) else None
         self._path = os.path.abspath(os.path.expanduser(path))
+        self._name, self._model = name or "index", model
         self._far = check_number("far", far, above=0, below=1)
         self._threshold = threshold and check_number("threshold", threshold, least=0)
         self._lock = threading.Lock()
@@ -85,17 +90,22 @@ class Service:
         self._examples = {}
         self._contents, self._of, self._until = None, None, 0
         self._stamp = self._look()
-        self._index = Index.open(self._path)
+        self._index = self._open()
+
+    def _open(self):
+        if self._address is None:
+            return Index.open(self._path)
+        return Index.connect(self._address, self._name, self._model, create=False)
 
     @property
     def name(self):
         """Of the index, without the folders above it."""
-        return os.path.basename(self._path)
+        return os.path.basename(self._path) if self._address is None else self._name
 
     @property
     def path(self):
-        """Of the index."""
-        return self._path
+        """Of the index; of one on a server its address without a password."""
+        return self._path if self._address is None else str(self._index.path)
 
     @property
     def index(self):
@@ -109,7 +119,7 @@ class Service:
             if stamp != self._stamp:
                 # The old one is closed when the last search in it has ended.
                 try:
-                    self._index = Index.open(self._path)
+                    self._index = self._open()
                 except ValueError as error:
                     raise Refusal(
                         503, f"The index {self.name} cannot be read just now.", {"Retry-After": "5"}
@@ -119,6 +129,8 @@ class Service:
 
     def _look(self):
         """What tells that another index has taken the place of this one."""
+        if self._address is not None:
+            return None
         for name in ("rows.sqlite", ""):
             try:
                 status = os.stat(os.path.join(self._path, name) if name else self._path)
@@ -127,9 +139,13 @@ class Service:
                 continue
         return None
 
-    def warm(self):
-        """Load the model and prepare the vectors: the first search is as quick as others then."""
-        self.index.prepare()
+    def warm(self, report=None):
+        """Load the model and prepare the vectors: the first search is as quick as others then.
+
+        Args:
+            report: as for `Index.prepare`. Defaults to `None`.
+        """
+        self.index.prepare(report)
 
     @property
     def takes_pictures(self):

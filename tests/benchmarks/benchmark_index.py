@@ -1,4 +1,4 @@
-"""Time, memory and recall of the index, by kind: a million clustered vectors, or a file's.
+"""Time, memory and recall of the index, by kind: a million clustered vectors, or features.
 
     python tests/benchmarks/benchmark_index.py                          # 1,000,000 x 128
     python tests/benchmarks/benchmark_index.py --count 100000 --kinds exact ivf

@@ -86,7 +86,7 @@ def test_version_and_bare_command():
             "`output` must be in a folder that can be wr",
         ),
         (["train", "--data-dir", "photos"], "`dataset` must say what is in --data-dir, such as"),
-        (["embed", "nowhere", "photos"], "The run must be a run folder with a model.keras, or a ."),
+        (["embed", "nowhere", "photos"], "`run` must be a run folder with a model.keras, or a ."),
         (["datasets", "shw"], "argument ACTION: invalid choice: 'shw' (choose from"),
         (["datasets", "show"], "`name` must be a data set: mdl-tf datasets show NAME"),
         (["datasets", "show", "birds"], "`dataset` must be one of cars196, csv, cub200, digits,"),

@@ -13,7 +13,7 @@ from helpers.loss_rows import ROWS
 TESTS = Path(__file__).parent.parent
 # One that separates by rows, one that does not, one with proxies; an uneven and a nearly empty
 # batch, weights, a sum, and labels beyond 2^32 are in all of them.
-FEW = ["margin_discriminate", "sum of losses", "margin_discriminate | sum"]
+FEW = ["margin_discriminate", "sum of losses", replica_table.BY_HAND]
 # What a model, an optimizer or a batch may be beside the usual.
 VARIANTS = [f"margin_discriminate | {variant}" for variant in replica_table.OPTIONS]
 VARIANTS += [f"proxy_anchor | {variant}" for variant in ("adam", "sum", "nothing", "eager")]

@@ -84,21 +84,22 @@ def test_what_learns_and_what_moves(mode, under, jit):
     model = network()
     set_batch_norm(model, mode)
     compiled(model, jit)
-    tolerance = 1e-4 if under == "float32" else 0.05
+    tolerance, uses_running = 1e-4 if under == "float32" else 0.05, mode in ("frozen", "statistics")
     running = float(MarginDiscriminateLoss()(Y, model(X, training=False)))
     before = [[w.numpy() for w in layer.weights] for layer in norms(model)]
     assert len(before) == 3
     used_running = fit(model)[0] == pytest.approx(running, rel=tolerance)
-    assert used_running == (mode != "train"), "what fit computed its loss with"
+    assert used_running == uses_running, "what fit computed its loss with"
     fit(model, 2)
     for layer, old in zip(norms(model), before, strict=True):
         gamma, beta, mean, variance = (
             (w.numpy() == start).all() for w, start in zip(layer.weights, old, strict=True)
         )
         assert (gamma, beta) == (mode == "frozen",) * 2
-        assert (mean, variance) == (mode != "train",) * 2
+        assert (mean, variance) == (uses_running,) * 2
     training, inference = model(X[:9], training=True), model(X, training=False)[:9]
-    assert np.allclose(training, inference, atol=tolerance) == (mode != "train")
+    assert np.allclose(training, inference, atol=tolerance) == uses_running
+    assert {layer.synchronized for layer in norms(model)} == {mode == "synchronized"}
 
 
 @pytest.mark.parametrize("mode", ["frozen", "statistics"])
@@ -178,7 +179,8 @@ class Foreign(keras.layers.BatchNormalization):
         (
             keras.layers.BatchNormalization,
             "freeze",
-            "must be one of ('train', 'frozen', 'statistics'). Received: mode='freeze'",
+            "must be one of ('train', 'frozen', 'statistics', 'synchronized'). "
+            "Received: mode='freeze'",
         ),
         (
             keras.layers.LayerNormalization,

@@ -32,6 +32,7 @@ OPTIONS = {
     "mixed": {"policy": "mixed_float16"},
 }
 SUMS = ("sum of losses", "sum of losses in compile")
+BY_HAND = "functions in a loop of one's own"
 
 
 def main(replicas, cases):
@@ -42,7 +43,8 @@ def main(replicas, cases):
 
     report = {}
     for case in cases:
-        one, several = train(case, None), train(case, strategy)
+        run = train_by_hand if case == BY_HAND else train
+        one, several = run(case, None), run(case, strategy)
         assert set(one[0]) == set(several[0]), (set(one[0]), set(several[0]))
         logs = [abs(one[0][k] - several[0][k]) / max(1, abs(one[0][k])) for k in one[0]]
         report[case] = {
@@ -93,6 +95,42 @@ def train(case, strategy):
     keras.config.set_dtype_policy("float32")
     assert np.isfinite(flatten(model)).all()
     return {key: values[0] for key, values in history.items()}, flatten(model), before
+
+
+def train_by_hand(case, strategy):
+    """As `train`, with the functions of two losses in `strategy.run`."""
+    import numpy as np
+    import tensorflow as tf
+
+    from mdl_tf.losses import angular_loss, triplet_loss
+
+    strategy = strategy or tf.distribute.get_strategy()
+    size = CLASSES * IMAGES
+    batches = make_batches(False, (size, size - 1), {"weighted": False})
+    before = np.random.default_rng(1).normal(size=(FEATURES, DIM)).astype(np.float32)
+    with strategy.scope():
+        matrix = tf.Variable(before)
+
+    def part(x, labels):
+        with tf.GradientTape() as tape:
+            embeddings = tf.math.l2_normalize(x @ matrix, axis=1)
+            rows = triplet_loss(labels, embeddings) + angular_loss(labels, embeddings)
+            loss = tf.reduce_sum(rows) / size
+        gradient = tape.gradient(loss, matrix)
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("SUM", loss), context.all_reduce("SUM", gradient)
+
+    @tf.function
+    def step(batch):
+        loss, gradient = strategy.run(part, args=batch)
+        return [strategy.experimental_local_results(each)[0] for each in (loss, gradient)]
+
+    losses = []
+    for batch in strategy.experimental_distribute_dataset(batches):
+        loss, gradient = step(batch)
+        matrix.assign_sub(0.5 * gradient)
+        losses.append(float(loss))
+    return {"loss": losses[0], "last": losses[-1]}, matrix.numpy().ravel(), before.ravel()
 
 
 def find_loss(row, options):

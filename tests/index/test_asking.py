@@ -182,6 +182,17 @@ def test_cluster_an_index_and_a_folder(here, home):
         assert page.count("data:image/jpeg") == 7 and "most typical" in page
 
 
+def test_a_folder_with_a_broken_file(here, home):
+    write(home / "mixed/a.png", (1, 2, 3))
+    (home / "mixed/broken.png").write_bytes(b"no image")
+    code, _, err = here("cluster", "colours.keras", "mixed", "-k", "1", "--out", "b.csv")
+    assert code == 2 and "broken.png" in err and not (home / "b.csv").exists()
+    arguments = ("cluster", "colours.keras", "mixed", "-k", "1", "--out", "b.csv")
+    code, out, err = here(*arguments, "--on-corrupt", "skip")
+    assert code == 0 and "left out: mixed/broken.png, which" in out, err
+    assert [row["image"] for row in rows_of("b.csv")] == ["a.png"]
+
+
 def test_near_duplicates_of_a_folder(here, home):
     code, out, err = here("cluster", "photos.index", "--near-duplicates", "--threshold", "0.045")
     assert code == 0 and "6 images of 7 in 2 groups, and 1 image in none." in out, err
@@ -249,3 +260,25 @@ def test_an_index_without_labels_cannot_classify(here, home):
     np.savez("q.npz", features=np.eye(3, dtype=np.float32), labels=np.arange(3))
     code, _, err = here("classify", "bare.index", "q.npz")
     assert code == 2 and "must have labels" in err
+
+
+@pytest.mark.slow
+def test_an_index_on_a_server(here, home, server):
+    labels = np.repeat(["a", "b", "c"], 8)
+    vectors = np.repeat(np.eye(3), 8, axis=0) + 0.01 * np.arange(24)[:, None] / 24
+    with Index.connect(server, "asking", None) as index:
+        index.add(vectors.astype(np.float32), labels=labels, columns={"n": list(range(24))})
+        where = {"n": {"<": 16}}
+        assert [len(group.members) for group in index.cluster(k=2, where=where)] == [8, 8]
+        copies = index.near_duplicates(0.05)
+        assert [len(group.members) for group in copies] == [8, 8, 8] and copies.agreement == (1, 1)
+    there = (server, "--name", "asking")
+    code, out, err = here("index", "confusion", *there, "-k", "1")
+    assert code == 0 and "100.0% of 24 images of 3 classes" in out, err
+    code, out, err = here("cluster", *there, "-k", "3", "--where", '{"label": ["a", "b", "c"]}')
+    assert code == 0 and "24 images of 24 in 3 groups." in out, err
+    np.savez("s.npz", features=vectors[[3, 20]].astype(np.float32), labels=np.array([0, 1]))
+    code, out, err = here("classify", server, "s.npz", "--name", "asking")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == ["a", "c"], err
+    code, _, err = here("cluster", "colours.keras", "photos", "--name", "asking")
+    assert code == 2 and "`name` is of an index on a server" in err

@@ -114,6 +114,10 @@ def test_the_threshold_of_a_calibrated_index(tmp_path):
     assert same(numbers(found), fcluster(tree, index.threshold_at(0.05), "distance"))
     assert "where 1 in 22 pairs of two classes is as near" in found.method
     assert "1 in 100 pairs" in index.cluster().method
+    index.calibrate(VECTORS[15:25], LABELS[15:25])  # 25 pairs of two classes
+    assert "1 in 22 pairs" in index.cluster().method
+    with pytest.raises(ValueError, match="`far` must be .* it saw 25 pairs"):
+        index.cluster(far=0.01)
 
 
 def test_near_duplicates():

@@ -138,6 +138,30 @@ def test_vectors_of_embed_are_an_index(run, photos, tmp_path):
     assert index._store.rows.fact("model") == Index.build(run, photos)._store.rows.fact("model")
 
 
+def test_shards_are_joined(run, photos, tmp_path, embedded):
+    for i in (1, 2, 3):
+        search.embed_images(run, photos, shard=f"{i}/3").save(tmp_path / f"{i}.npz")
+    sizes = [len(search.Vectors.load(tmp_path / f"{i}.npz")) for i in (1, 2, 3)]
+    assert sizes == [2, 1, 1]
+    index = Index.create(tmp_path / "i", run)
+    for i in (3, 1, 2):
+        index.add(tmp_path / f"{i}.npz")
+    query = np.array([[0.9, 0, 0]])
+    assert index.search(query, k=4) == Index.build(run, photos).search(query, k=4)
+    # The folder itself has nothing new then.
+    embedded.clear()
+    assert index.sync(photos)[:4] == (0, 0, 4, 0) and not embedded
+    for wrong in ("0/3", "4/3", "1", "1/2/3", "a/b", "-1/2", "1/99"):
+        with pytest.raises(ValueError, match="`shard` must"):
+            search.embed_images(run, photos, shard=wrong)
+    average_colour().save(tmp_path / "other.keras")
+    other = search.embed_images(tmp_path / "other.keras", photos)
+    other.save(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="must have vectors of the model of the index"):
+        index.add(tmp_path / "other.npz")
+    assert len(index) == 4
+
+
 def test_a_layer_on_features(tmp_path):
     features = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     np.savez(tmp_path / "f.npz", features=features, labels=np.repeat(np.arange(10), 3))

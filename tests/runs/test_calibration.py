@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_evaluate_tries_the_thresholds(run):
     assert "false accept rate: wanted" in call("evaluate", run.folder)[1]
     silent = evaluate_run(run, verification=False)
     assert "eer" not in silent and "thresholds" not in silent
+
+
+def test_a_file_has_no_thresholds_but_is_measured(run, tmp_path):
+    shutil.copyfile(run.model, tmp_path / "own.keras")
+    arguments = ("evaluate", tmp_path / "own.keras", "--dataset", "npz", "--json")
+    arguments += ("--data-dir", run.config.data_dir)
+    code, out, err = call(*arguments, "--verification")
+    report = json.loads(out)
+    assert code == 0 and report["positive_pairs"] == 180 and "thresholds" not in report, err
+    assert "eer" not in json.loads(call(*arguments)[1])
 
 
 def _metrics(run):

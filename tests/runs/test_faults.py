@@ -46,7 +46,7 @@ def results(run):
     found = {}
     for path in sorted(path for path in run.rglob("*") if path.is_file()):
         name = str(path.relative_to(run))
-        if path.name == "history.csv":
+        if path.name in ("history.csv", "calibration.json"):
             found[name] = path.read_bytes()
         elif path.name == "metrics.json" or "untrained" in path.parts or path.name == "raw.json":
             found[name] = read_json(path)

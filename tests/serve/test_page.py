@@ -207,6 +207,22 @@ def test_dropped_and_pasted(page):
     assert page.read("figcaption") == ["Your picture"]
 
 
+def test_without_its_script(page):
+    script = "Emulation.setScriptExecutionDisabled"
+    page.browser.execute_cdp_cmd(script, {"value": True})
+    try:
+        page.browser.get(page.client.address)
+        page.choose("query.png")
+        page.browser.find_element("id", "submit").click()
+        page.wait(lambda: "nearest 12" in page.browser.find_element("id", "title").text)
+        assert page.browser.find_element("tag name", "figcaption").text == "Your picture"
+        page.browser.find_element("css selector", "a.hit").click()
+        page.wait(lambda: "id=" in page.browser.current_url)
+        assert "nearest 12" in page.browser.find_element("id", "title").text
+    finally:
+        page.browser.execute_cdp_cmd(script, {"value": False})
+
+
 def test_what_went_wrong_is_said(browser, client):
     page = Page(browser, client)
     page.choose("query.png")

@@ -18,6 +18,7 @@ from helpers.models import average_colour
 from helpers.serving import TOKEN, serving
 from PIL import Image
 
+from mdl_tf import search as search_module
 from mdl_tf.index import Index
 from mdl_tf.serve import running
 from mdl_tf.serve.guard import SECURITY
@@ -335,6 +336,9 @@ def test_files_that_are_gone(index_path, tmp_path):
 
 def test_mdl_tf_search_asks_the_server(client, index_path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # Drawing takes longer than all the rest.
+    monkeypatch.setattr(search_module, "picture", lambda *options: Image)
+    monkeypatch.setattr(Image, "savefig", lambda path, **options: None, raising=False)
     (tmp_path / "q.png").write_bytes(picture((50, 0, 0)))
     (tmp_path / "bad.png").write_bytes(b"nonsense")
     options = ["search", str(index_path), "-k", "3", "--json"]

@@ -95,5 +95,5 @@ def test_fifty_clients_for_a_minute(tmp_path):
     )
     assert not errors, errors[:3]
     assert code == 0
-    assert len(seconds) > 10 * CLIENTS
+    assert len(seconds) > 2 * CLIENTS
     assert last - begin < 30, held

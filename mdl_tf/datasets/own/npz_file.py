@@ -9,7 +9,7 @@ from mdl_tf.reading import list_arrays, read_arrays
 CONTENTS = ("images", "features", "embeddings")
 KEYS = (*CONTENTS, "labels", "class_names", "split")
 # What `mdl-tf embed` writes besides.
-SEARCH_KEYS = ("names", "folder", "model", "output", "input_range")
+SEARCH_KEYS = ("names", "folder", "model", "output", "input_range", "digests")
 
 
 def read(path):

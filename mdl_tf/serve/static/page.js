@@ -66,7 +66,8 @@
     const mine = (waiting = new AbortController());
     const data = new FormData(form);
     data.delete("picture");
-    if (chosen !== null && !data.get("id")) data.set("picture", pictures[chosen], "picture");
+    // After the page was loaded anew the pictures are gone.
+    if (pictures[chosen] && !data.get("id")) data.set("picture", pictures[chosen], "picture");
     const place = data.has("picture") ? address().replace(/id=[^&]*&?/, "") : address();
     find("results").setAttribute("aria-busy", "true");
     status.textContent = "Searching";
