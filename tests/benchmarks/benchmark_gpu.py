@@ -10,6 +10,8 @@ whole small training, with the caches. Send the table to the project, or put it 
 """
 
 import argparse
+import contextlib
+import io
 import os
 import platform
 import statistics
@@ -215,7 +217,9 @@ def training_rows(quick):
             with tempfile.TemporaryDirectory() as folder:
                 began = time.perf_counter()
                 run = Run.create(config, f"{folder}/run")
-                results = train(config, run, report=lambda line: None)
+                # Progress lines would cut the table.
+                with contextlib.redirect_stdout(io.StringIO()):
+                    results = train(config, run, report=lambda line: None)
                 spent = time.perf_counter() - began
             yield [
                 config.dataset,
