@@ -321,7 +321,7 @@ def test_unknown_arguments_list_the_known_ones():
         losses.TripletLoss(margn=0.1)
     assert str(raised.value) == (
         "TripletLoss has no argument `margn`. "
-        "Known: margin, mining, distance, soft, reduction, name, dtype"
+        "Known: margin, mining, distance, soft, tile, reduction, name, dtype"
     )
     with pytest.raises(TypeError, match="2 positional arguments but 3 were given"):
         losses.ProxyAnchorLoss(10, 32)  # PML's embedding size would become a margin
