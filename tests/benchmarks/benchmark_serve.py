@@ -8,6 +8,7 @@ TensorFlow alone, and with ONNX Runtime (the extra `onnx`); uploads of 640 x 480
 megapixels, one after the other, and a search by an image of the index.
 """
 
+import argparse
 import io
 import json
 import statistics
@@ -90,6 +91,7 @@ def measure_server(path):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = build(Path(folder))
         result = {"machine": machine(), "images": IMAGES * COPIES}

