@@ -138,7 +138,7 @@ NUMBERS = [name for name, field in FIELDS.items() if field.type in (float, float
 WITH = {"momentum": {"optimizer": "sgd"}, "fold": {"folds": 64}}
 WITH |= {"split_seed": {"split_by": "random"}}
 WITH |= dict.fromkeys(("decay_epochs", "decay_factor"), {"schedule": "step"})
-WITH |= {"warm_up_epochs": {"epochs": 64}}
+WITH |= {"warm_up_epochs": {"epochs": 64}, "memory_start": {"memory": 64}}
 
 
 @pytest.mark.parametrize("name", INTEGERS)

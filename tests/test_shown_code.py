@@ -30,7 +30,7 @@ FEWER_RUNS = ["--search", "2", "--seeds", "1", *FEWER_FLAGS]
 SMALLER = ["--image-size", "32"]
 # As a reader runs it, in a process of its own; the others are run in this one, which has
 # TensorFlow already.
-IN_ITS_OWN_PROCESS = "mdl-tf search runs/photos vectors.npz query.jpg"
+IN_ITS_OWN_PROCESS = "mdl-tf search photos.index query.jpg"
 # The shortest, and the others in the slow lane.
 FIRST = ROOT / "mdl_tf" / "embedding" / "README.md"
 FOLLOWED = slow_but((FIRST,), (pages.README, *pages.GUIDES))
@@ -179,7 +179,7 @@ def test_there_is_something_to_follow_and_to_shorten():
     }
     assert followed == {
         *("train", "evaluate", "embed", "search", "compare", "doctor", "datasets", "recipes"),
-        *("convert-weights", "export", "index", "serve"),
+        *("convert-weights", "export", "index", "serve", "classify", "cluster"),
     }
 
 

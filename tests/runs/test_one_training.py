@@ -124,7 +124,8 @@ def test_a_run_keeps_every_value(tmp_path):
         "form": "smooth",
     }
     assert kept["weight_decay"] == 0.004
-    open_ones = {"data_dir", "weights", "start", "shrinkage", "clip_norm"}
+    open_ones = {"data_dir", "weights", "start", "shrinkage", "clip_norm", "devices"}
+    open_ones.add("micro_batch")
     assert {name for name, value in kept.items() if value is None} <= open_ones
     assert run.config == resolve(config) != config
 
