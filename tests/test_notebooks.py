@@ -3,9 +3,11 @@
 import re
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, slow_but
 
 IPYNB = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# They train more than the others; the guides of both are followed in the slow lane.
+LONGEST = ("03_reproduce_the_paper", "05_compare_losses")
 A_NOTEBOOK = pytest.mark.parametrize("path", IPYNB, ids=lambda path: path.stem)
 
 
@@ -35,8 +37,11 @@ def test_notebooks_are_stored_with_the_outputs_of_one_run_from_first_to_last_cel
     assert path.stat().st_size < 640_000
 
 
-@pytest.mark.slow
-@A_NOTEBOOK
+@pytest.mark.parametrize(
+    "path",
+    slow_but((), IPYNB, [path for path in IPYNB if path.stem in LONGEST]),
+    ids=lambda path: path.stem,
+)
 def test_notebooks_run_end_in_an_assertion_and_leave_nothing_behind(path, tmp_path, monkeypatch):
     from nbclient import NotebookClient
 

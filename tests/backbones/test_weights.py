@@ -428,6 +428,7 @@ def test_imagenet_is_fetched_checked_and_converted_once(source, golden, tmp_path
     assert len(asked) == 1
 
 
+@pytest.mark.longest
 def test_a_damaged_conversion_is_made_again(source, golden, tmp_path):
     _, asked = source
     InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
@@ -440,6 +441,7 @@ def test_a_damaged_conversion_is_made_again(source, golden, tmp_path):
     assert len(asked) == 1
 
 
+@pytest.mark.longest
 def test_imagenet_with_top_and_a_fetched_file_is_not_fetched_again(source, arrays):
     _, asked = source
     InceptionBN(weights="imagenet", input_shape=(32, 32, 3))

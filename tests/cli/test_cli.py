@@ -301,6 +301,7 @@ def test_a_taken_name_is_refused_and_the_default_name_is_numbered(finished, caps
         assert Run.create(config).folder.name == name
 
 
+@pytest.mark.longest
 def test_resuming_a_finished_run_reports_again_without_training(finished):
     folder, first = finished
     before = (folder / "history.csv").read_text()
@@ -351,6 +352,7 @@ def test_interrupting_says_how_to_go_on(tmp_path):
     assert "Traceback" not in process.errors
 
 
+@pytest.mark.longest
 def test_progress_on_a_terminal(tmp_path):
     """Under a pseudo-terminal there are bars with the time left, overwritten in place."""
     import pty

@@ -933,6 +933,7 @@ def test_two_processes_cannot_run_one_comparison(features, tmp_path, capsys):
     assert cli.main(arguments) == 0
 
 
+@pytest.mark.longest
 def test_the_command(features, tmp_path, capsys):
     arguments = [
         *("compare", "--dataset", "npz", "--data-dir", str(features), "--backbone", "none"),

@@ -543,6 +543,7 @@ def test_half_of_it(tmp_path):
     assert "Unfinished" not in " ".join(describe_outcome(found))
 
 
+@pytest.mark.longest
 def test_the_reference_is_missing(tmp_path):
     found = results({"margin_discriminate": [], "triplet": [0.5, 0.6], "circle": [0.5, 0.6]})
     page, _, _ = written(found, tmp_path)

@@ -55,9 +55,9 @@ LOSSES = {
     ("name", "policy", "jit"),
     [
         *((name, "float32", False) for name in LOSSES),
-        ("margin-by-class", "mixed_float16", False),
-        pytest.param("proxy_anchor", "mixed_float16", True, marks=pytest.mark.slow),
-        pytest.param("soft_triple", "float32", True, marks=pytest.mark.slow),
+        pytest.param("margin-by-class", "mixed_float16", False, marks=pytest.mark.longest),
+        pytest.param("proxy_anchor", "mixed_float16", True, marks=pytest.mark.longest),
+        pytest.param("soft_triple", "float32", True, marks=pytest.mark.longest),
     ],
 )
 def test_goes_on_after_saving_and_loading(name, policy, jit, tmp_path):

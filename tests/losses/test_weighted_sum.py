@@ -69,7 +69,7 @@ def test_it_is_the_sum_of_its_parts(reduction, weights):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow), {"run_eagerly": True}],
+    [{}, pytest.param({"jit_compile": True}, marks=pytest.mark.longest), {"run_eagerly": True}],
 )
 def test_each_part_is_in_the_logs_and_every_weight_learns(options):
     model = model_of(PAIRS, **options)
@@ -85,6 +85,7 @@ def test_each_part_is_in_the_logs_and_every_weight_learns(options):
         assert np.abs(weight.numpy() - before[weight.path]).max() > 0.01, weight.path
 
 
+@pytest.mark.longest
 def test_goes_on_after_saving_and_loading(tmp_path):
     model = model_of(PAIRS)
     fit(model, 3)

@@ -307,6 +307,7 @@ def with_recipe(tmp_path, **record):
     return run, quietly(config, run), (run.folder / "report.txt").read_text()
 
 
+@pytest.mark.longest
 def test_published_figures_stand_below_a_run_of_a_recipe(tmp_path):
     larger = {**ROWS[0], "embedding_dim": 16, "kind": "concatenated"}
     changed = {"epochs": [50, 1]}

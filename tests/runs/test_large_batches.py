@@ -51,7 +51,7 @@ def test_what_cannot_be_is_one_line():
         build_training_model(config, 5, build_model(config))
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_run_that_goes_on_has_its_memory(tmp_path):
     config, run = started(tmp_path / "whole", **LARGE)
     train(config, run, report=quiet)

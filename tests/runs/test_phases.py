@@ -115,7 +115,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but((), COMBINED, ("own", "own, without warm-up", "frozen")))
+@pytest.mark.parametrize("name", slow_but((), COMBINED, COMBINED))
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     name, tmp_path, monkeypatch, own_network, recwarn
 ):
@@ -201,6 +201,7 @@ def test_the_network_begins_with_steps_of_the_learning_rate(tmp_path):
     np.testing.assert_allclose([m.max() for m in moves], 3e-4, rtol=0.02)
 
 
+@pytest.mark.longest
 def test_patience_counts_from_the_end_of_the_warm_up(tmp_path, monkeypatch):
     """Recall is scripted: best in the first epoch, so that patience would end the run after 3."""
     real = callbacks.RetrievalMetrics.on_epoch_end

@@ -89,13 +89,14 @@ def test_a_pretrained_network_begins_with_a_whitening_of_the_training_classes(tm
     assert config.batch_norm == "statistics" and config.head == "whitened"
 
 
+@pytest.mark.longest
 @pytest.mark.parametrize(
     ("frozen", "loss"),
     [
-        pytest.param(False, "margin_discriminate", marks=pytest.mark.longest),
+        (False, "margin_discriminate"),
         (False, "proxy_anchor"),
-        pytest.param(True, "margin_discriminate", marks=pytest.mark.longest),
-        pytest.param(True, "proxy_anchor", marks=pytest.mark.longest),
+        (True, "margin_discriminate"),
+        (True, "proxy_anchor"),
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
