@@ -59,9 +59,14 @@ def main():
 def read_setting(setting, seed):
     """A config of `rate=0.001,P=16`: 200 steps, the last third of the classes validates."""
     fields = {"epochs": 4, "steps_per_epoch": 50, "learning_rate": 3e-3, "loss_args": {}}
+    fields |= {"classes_per_batch": 32, "images_per_class": 4}
     for pair in setting.split(","):
         name, value = pair.split("=")
-        value = value if name in ("optimizer", "pooling", "batch_norm") else json.loads(value)
+        value = (
+            value
+            if name in ("optimizer", "pooling", "batch_norm", "backbone")
+            else json.loads(value)
+        )
         if name == "sharpness":
             fields["loss_args"] = {name: value}
         else:
