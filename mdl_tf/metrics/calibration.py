@@ -44,6 +44,11 @@ class Calibration:
         self.positive_pairs, self.negative_pairs = positive_pairs, negative_pairs
         self.classes, self.eer, self.auc, self.source = classes, eer, auc, source
 
+    @property
+    def has_few_classes(self):
+        """Whether it comes from so few classes that its thresholds say little of others."""
+        return self.classes < _FEW_CLASSES
+
     def point(self, far):
         """The largest threshold that keeps a false accept rate.
 
@@ -165,7 +170,7 @@ def describe(calibration):
             f"  {_odds(point.far):>17}   {point.threshold:9.4f}   {point.tar:16.1%}   "
             f"{point.accepted:12,}"
         )
-    if calibration.classes < _FEW_CLASSES:
+    if calibration.has_few_classes:
         lines.append(
             "  So few classes say little: with others the rates may be several times these."
         )

@@ -177,6 +177,8 @@ class Service:
         except ValueError:
             point = calibration.points[-1]
         rate = f"1 in {1 / point.far:,.0f} pairs of two classes is as near"
+        if calibration.has_few_classes:
+            rate += f". It was settled on {calibration.classes} classes alone, which says little"
         return Verdict(point.threshold, point.far, f"at most {point.threshold:.3f}; {rate}")
 
     def search_pixels(self, pixels, k, where=None, threshold=None):

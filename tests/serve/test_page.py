@@ -1,5 +1,6 @@
 """The page in a real browser, Debian's chromium. Needs the extra `serve` and selenium."""
 
+import contextlib
 import io
 import time
 
@@ -95,11 +96,19 @@ class Page:
 
     def wait(self, check):
         """What `check` gives, once it is true."""
+        from selenium.common.exceptions import (
+            NoSuchElementException,
+            StaleElementReferenceException,
+        )
+
         end = time.monotonic() + 15
-        while not (value := check()):
+        while True:
+            # An element may be that of the page that is just being left.
+            with contextlib.suppress(NoSuchElementException, StaleElementReferenceException):
+                if value := check():
+                    return value
             assert time.monotonic() < end, self.read("main")
             time.sleep(0.02)
-        return value
 
     def wait_for_title(self, text):
         self.wait(lambda: self.read("#title") == [text])
@@ -218,7 +227,7 @@ def test_without_its_script(page):
         assert page.browser.find_element("tag name", "figcaption").text == "Your picture"
         page.browser.find_element("css selector", "a.hit").click()
         page.wait(lambda: "id=" in page.browser.current_url)
-        assert "nearest 12" in page.browser.find_element("id", "title").text
+        page.wait(lambda: "nearest 12" in page.browser.find_element("id", "title").text)
     finally:
         page.browser.execute_cdp_cmd(script, {"value": False})
 

@@ -302,6 +302,19 @@ def test_the_page_without_its_script(client):
     assert bad.status == 415 and 'role="alert"><p>This is no picture' in bad.text
 
 
+@pytest.mark.parametrize("classes", [9, 10])
+def test_thresholds_of_few_classes_say_so(classes, tmp_path):
+    rng = np.random.default_rng(0)
+    vectors, labels = rng.normal(size=(40, 4)), np.arange(40) % classes
+    with Index.build(None, vectors) as index:
+        index.calibrate(vectors, labels)
+        index.save(tmp_path / "i")
+    with serving(tmp_path / "i") as client:
+        meaning = client.search_json(vector=[0, 0, 0, 1]).json["same"]["meaning"]
+    few = meaning.endswith(". It was settled on 9 classes alone, which says little")
+    assert few == (classes == 9), meaning
+
+
 def test_an_index_without_calibration_or_images(tmp_path):
     rng = np.random.default_rng(0)
     Index.build(None, rng.normal(size=(20, 4))).save(tmp_path / "i")
