@@ -34,6 +34,10 @@ POOLINGS = {
 HEADS = ("whitened", "pca")
 # `TrainConfig.head`: the same, chosen by the network, at random, or as in the run of `start`.
 STARTS = ("auto", *HEADS, "random", "kept")
+# `search.embed_images`, `index`: the pixels that a network takes; `embedding.units` makes them.
+INPUT_RANGES = ("0..255", "0..1", "-1..1")
+# `Index.cluster`: how images are put into groups.
+GROUPINGS = ("kmeans", "hdbscan", "agglomerative")
 # `TrainConfig.optimizer`: classes of `mdl_tf.optimizers`.
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}
 # `TrainConfig.schedule`: the learning rate over a run.

@@ -95,6 +95,19 @@ def check_output(name, path, *suffixes):
         return
     if os.path.splitext(path)[1].lower() not in suffixes:
         raise ConfigError(f"`{name}` must end in {' or '.join(suffixes)}. Received: {name}={path}")
+    check_place(name, path)
+
+
+def check_place(name, path):
+    """Refuse a file that cannot be written, whatever its suffix.
+
+    Args:
+        name: of the argument.
+        path: of the file.
+
+    Raises:
+        ConfigError: for a folder, or a folder that cannot be written.
+    """
     place = absolute(path)
     if os.path.isdir(place):
         raise ConfigError(f"`{name}` must be a file. Received: {name}={path}, a folder")

@@ -4,13 +4,13 @@ import contextlib
 import os
 import tempfile
 
+from mdl_tf.checks import GROUPINGS
 from mdl_tf.cli import asking
 from mdl_tf.cli.common import add_on_corrupt
 from mdl_tf.cli.index import add_server, open_index
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import quiet
 
-_METHODS = ("kmeans", "agglomerative", "hdbscan")
 _SHOWN = 12  # groups
 _LONGEST = 48  # letters of a name
 
@@ -38,7 +38,7 @@ def add_to(commands):
     cluster.add_argument("-k", metavar="N", help="how many groups [as many as there are]")
     cluster.add_argument(
         "--method",
-        choices=_METHODS,
+        choices=GROUPINGS,
         help="kmeans: N groups of any number of images; agglomerative: average linkage, up to a "
         "distance or N groups; hdbscan: as many as are dense [kmeans with -k, else agglomerative "
         "where a distance is known, else hdbscan]",

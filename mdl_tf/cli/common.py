@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from mdl_tf.checks import ON_CORRUPT
+from mdl_tf.checks import INPUT_RANGES, ON_CORRUPT
 from mdl_tf.config import ConfigError
 from mdl_tf.files import find_disk_error
 from mdl_tf.words import clean, printable
@@ -108,7 +108,7 @@ def add_own_model(parser):
     )
     parser.add_argument(
         "--input-range",
-        choices=("0..255", "0..1", "-1..1"),
+        choices=INPUT_RANGES,
         help="what a .keras file of your own takes [0..255]",
     )
 

@@ -2,8 +2,7 @@
 
 import os
 
-from mdl_tf.checks import check_number
-from mdl_tf.cli import index_classes
+from mdl_tf.cli import asking, index_classes
 from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import quiet
@@ -83,6 +82,8 @@ def run(args):
 
 
 def _build(args, index_class):
+    from mdl_tf.index.place import is_address
+
     source = args.source[0].rstrip("/\\")
     if is_address(args.output):
         return _build_on_server(args, index_class)
@@ -203,19 +204,32 @@ def open_index(place, args):
     Raises:
         ValueError: if there is none.
     """
+    on_server = is_on_server(place, args)
     from mdl_tf.index import Index
 
-    if is_address(place):
+    if on_server:
         return Index.connect(place, args.name or "index", args.model, create=False)
-    for name in ("name", "model"):
-        if getattr(args, name) is not None:
-            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
     return Index.open(place)
 
 
-def is_address(text):
-    """Whether a text is the address of a server."""
-    return text is not None and text.startswith(("postgresql://", "postgres://"))
+def is_on_server(place, args):
+    """Whether an index is on a server; of a folder what `add_server` has added is refused.
+
+    Args:
+        place: a path, or an address.
+        args: with what `add_server` has added.
+
+    Raises:
+        ConfigError: for a flag of a server with a folder.
+    """
+    from mdl_tf.index.place import is_address
+
+    if is_address(place):
+        return True
+    for name in ("name", "model"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
+    return False
 
 
 def add_to_search(parser):
@@ -235,11 +249,6 @@ def add_to_search(parser):
         "that may be taken for one, such as 0.001",
     )
     add_server(parser)
-
-
-def is_index(path):
-    """Whether a path is the folder of an index, or the address of a server."""
-    return is_address(path) or os.path.isfile(os.path.join(os.path.expanduser(path), "rows.sqlite"))
 
 
 def refuse_filters(args):
@@ -271,20 +280,14 @@ def search_index(args, queries, k):
         ValueError: as `Index.search`.
     """
     from mdl_tf.index import Hit
-    from mdl_tf.reading import parse_json
     from mdl_tf.serve import running
 
     if args.leave_out_query:
         raise ConfigError("`leave_out_query` is of vectors, not of an index. Received: an index")
     if args.threshold is not None and args.far is not None:
         raise ConfigError("`threshold` and `far` must not be given together. Received: both")
-    where = None
-    if args.where is not None:
-        try:
-            where = parse_json(args.where)
-        except ValueError as error:
-            raise ConfigError(f"`where` must be JSON. Received: {args.where!r}, {error}") from error
-    numbers = {name: _as_number(name, getattr(args, name)) for name in ("threshold", "far")}
+    where = asking.read_filter(args)
+    numbers = {name: asking.read_number(args, name, least=0) for name in ("threshold", "far")}
     # One that has the model loaded, if somebody serves this index.
     rows = running.ask(args.run, queries, k, where=where, **numbers)
     if rows is not None:
@@ -294,14 +297,3 @@ def search_index(args, queries, k):
         if numbers["far"] is not None:
             threshold = index.threshold_at(numbers["far"])
         return index.search(queries, k, where=where, threshold=threshold)
-
-
-def _as_number(name, text):
-    if text is None:
-        return None
-    try:
-        return check_number(name, float(text), least=0)
-    except ValueError:
-        raise ConfigError(
-            f"`{name}` must be a number, at least 0. Received: {name}={text!r}"
-        ) from None

@@ -4,12 +4,13 @@ import json
 import os
 import sys
 
+from mdl_tf.cli import asking
 from mdl_tf.cli.common import absolute, add_on_corrupt, add_own_model
-from mdl_tf.cli.index import add_to_search, is_index, refuse_filters, search_index
+from mdl_tf.cli.index import add_to_search, refuse_filters, search_index
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
 from mdl_tf.progress import quiet
-from mdl_tf.words import clean, shorten
+from mdl_tf.words import clean
 
 
 def add_to(commands):
@@ -65,11 +66,7 @@ def run_embed(args):
     output = absolute(args.output)
     if not output.endswith(".npz"):
         raise ConfigError(f"`output` must end in .npz. Received: output={args.output}")
-    if os.path.isdir(output):
-        raise ConfigError(f"`output` must be a file. Received: {args.output}, a folder")
-    place = next(p for p in _upwards(output) if os.path.exists(p))
-    if not os.path.isdir(place) or not os.access(place, os.W_OK):
-        raise ConfigError(f"`output` must be in a folder that can be written. Received: {place}")
+    asking.check_place("output", args.output)
     with quiet():
         from mdl_tf import search
     from mdl_tf.progress import ProgressLine
@@ -96,22 +93,16 @@ def run_embed(args):
     return 0
 
 
-def _upwards(path):
-    while True:
-        path = os.path.dirname(path)
-        yield path
-
-
 def run_search(args):
     """Run `mdl-tf search`."""
-    k = args.k
-    if not (k.isdecimal() and len(k) < 19 and int(k) > 0):
-        raise ConfigError(f"`k` must be an integer, at least 1. Received: k={shorten(k, 40)!r}")
+    from mdl_tf.index.place import is_address, is_index
+
+    k = asking.read_count(args, "k")
     if os.path.splitext(args.picture)[1].lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise ConfigError(
             f"`picture` must end in .png, .pdf, .svg or .jpg. Received: picture={args.picture}"
         )
-    of_index = is_index(args.run)
+    of_index = is_address(args.run) or is_index(args.run)
     if not of_index:
         refuse_filters(args)
         if not args.queries:
@@ -121,14 +112,14 @@ def run_search(args):
 
     if of_index:
         vectors, queries = None, search.list_images([args.vectors, *args.queries])
-        hits = search_index(args, queries, int(k))
+        hits = search_index(args, queries, k)
     else:
         vectors, queries = _open_vectors(args), search.list_images(args.queries)
         hits = search.nearest(
             args.run,
             vectors,
             queries,
-            min(int(k), len(vectors)),
+            min(k, len(vectors)),
             leave_out_query=args.leave_out_query,
         )
     if args.json:

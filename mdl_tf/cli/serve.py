@@ -3,7 +3,7 @@
 import os
 import sys
 
-from mdl_tf.cli.index import add_server, is_address
+from mdl_tf.cli.index import add_server, is_on_server
 from mdl_tf.config import ConfigError
 from mdl_tf.words import shorten
 
@@ -54,9 +54,7 @@ def run(args):
     """Run the command."""
     if args.far is not None and args.threshold is not None:
         raise ConfigError("`far` and `threshold` must not be given together. Received: both")
-    for name in ("name", "model"):
-        if getattr(args, name) is not None and not is_address(args.index):
-            raise ConfigError(f"`{name}` is of an index on a server. Received: a folder")
+    is_on_server(args.index, args)
     options = {
         name: _as_number(name, getattr(args, name))
         for name in ("far", "threshold")

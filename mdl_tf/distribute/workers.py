@@ -5,16 +5,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-
-def counts_workers(strategy):
-    """Whether a strategy has several workers.
-
-    Args:
-        strategy: a `tf.distribute.Strategy`.
-    """
-    extended = strategy.extended
-    several = getattr(extended, "_in_multi_worker_mode", None)
-    return several is not None and bool(several())
+from mdl_tf.losses.replica_steps import has_workers
 
 
 def wait_for_all(strategy):
@@ -23,7 +14,7 @@ def wait_for_all(strategy):
     Args:
         strategy: a `tf.distribute.Strategy`.
     """
-    if counts_workers(strategy):
+    if has_workers(strategy):
         _sum_over_workers(strategy, np.ones(1, np.float32))
 
 
@@ -37,7 +28,7 @@ def share_weights(model, strategy):
         model: a `keras.Model`, compiled or not.
         strategy: a `tf.distribute.Strategy`; nothing is done with one worker.
     """
-    if not counts_workers(strategy):
+    if not has_workers(strategy):
         return
     is_chief = strategy.extended._task_id == 0 and strategy.extended._is_chief
     variables = list(model.variables)
@@ -63,7 +54,7 @@ def check_alike(strategy, *parts):
     Raises:
         ValueError: if they differ.
     """
-    if not counts_workers(strategy):
+    if not has_workers(strategy):
         return
     digest = hashlib.sha256()
     for part in parts:

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras import layers
 
+from mdl_tf.checks import INPUT_RANGES
+
 # What a network may expect of pixels: the factor and the offset from 0..255.
-RANGES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
+RANGES = dict(zip(INPUT_RANGES, ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, -1.0)), strict=True))
 # Names of the last layer of the networks of `keras.applications` with their top.
 _TOPS = ("predictions", "_head_dense")
 # Layers that leave the units of pixels as they are.

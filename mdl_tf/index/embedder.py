@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdl_tf.checks import check_choice
+from mdl_tf.checks import INPUT_RANGES, check_choice
 from mdl_tf.config import ConfigError
 from mdl_tf.files import replacing
 from mdl_tf.images import file as image_file
@@ -22,7 +22,6 @@ from mdl_tf.progress import quiet
 
 _BATCH = 64
 SETTINGS, CALIBRATION = "model.json", "calibration.json"
-RANGES = ("0..255", "0..1", "-1..1")
 
 
 class Embedder:
@@ -47,7 +46,7 @@ class Embedder:
 
     def __init__(self, path, augment=None, *, output=None, input_range=None):
         if input_range is not None:
-            check_choice("input_range", input_range, RANGES)
+            check_choice("input_range", input_range, INPUT_RANGES)
         self.path, self.augment = Path(path), augment
         self.output, self.input_range = output, input_range
         try:
@@ -300,7 +299,7 @@ def open_embedder(model, *, output=None, input_range=None, name="model"):
             f"Received: {type(model).__name__}"
         )
     if input_range is not None:
-        check_choice("input_range", input_range, RANGES)
+        check_choice("input_range", input_range, INPUT_RANGES)
     path, augment = Path(model).expanduser(), None
     if (path / SETTINGS).is_file():
         augment, output, input_range = _read_settings(path)

@@ -11,7 +11,6 @@ import numpy as np
 
 from mdl_tf.metrics.blocks import measure_distances, run_in_threads
 
-METHODS = ("kmeans", "hdbscan", "agglomerative")
 # Each needs time, the second memory as well, by the square of the vectors.
 LARGEST = {"hdbscan": 10_000, "agglomerative": 15_000}
 _MANY = 2**24  # vectors times groups, from where k-means sees a part of the vectors at a time

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mdl_tf.checks import check_choice, check_integer, check_number
+from mdl_tf.checks import GROUPINGS, check_choice, check_integer, check_number
 from mdl_tf.index import grouping
 from mdl_tf.index.searching import as_hit
 from mdl_tf.index.thresholds import read_calibration
@@ -57,7 +57,7 @@ class Groups:
         groups: lists of `Member`s, each nearest to its centre first.
         outliers: `Member`s of no group.
         method: how they were found, in words.
-        kind: one of `grouping.METHODS`, or `"near-duplicates"`.
+        kind: one of `checks.GROUPINGS`, or `"near-duplicates"`.
 
     Attributes:
         groups: `Group`s, the largest first.
@@ -142,7 +142,7 @@ def cluster(store, k=None, *, method=None, threshold=None, far=None, smallest=No
             seed=0, progress=None):  # fmt: skip
     """Groups the rows of a store, as `Index.cluster` says."""
     if method is not None:
-        check_choice("method", method, grouping.METHODS)
+        check_choice("method", method, GROUPINGS)
     k = None if k is None else check_integer("k", k, least=1)
     seed = check_integer("seed", seed, least=0, below=2**32)
     calibration = read_calibration(store) if k is None and threshold is None else None

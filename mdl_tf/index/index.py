@@ -14,8 +14,9 @@ from mdl_tf.index import groups, postgres, sources, thresholds
 from mdl_tf.index.answers import Confusion, vote
 from mdl_tf.index.changes import embed_contents, put
 from mdl_tf.index.embedder import CALIBRATION, open_embedder
+from mdl_tf.index.place import is_address, is_index
 from mdl_tf.index.searching import Searcher, as_hit
-from mdl_tf.index.store import Store, as_vectors, is_index
+from mdl_tf.index.store import Store, as_vectors
 
 _PART = 2048  # rows that are classified at a time
 
@@ -64,7 +65,7 @@ class Index:
         Raises:
             ValueError: as `add` and `set_kind`.
         """
-        Searcher(None).check_kind(kind)
+        Searcher.check_kind(kind)
         folder = tempfile.mkdtemp(prefix="mdl_tf-index-")
         try:
             chosen = {"output": output, "input_range": input_range}
@@ -94,7 +95,7 @@ class Index:
         Raises:
             ValueError: if the folder exists or cannot be made, or there is no such model.
         """
-        Searcher(None).check_kind(kind)
+        Searcher.check_kind(kind)
         path = _new(path)
         try:
             with temporary_folder(path.parent, path.name) as folder:
@@ -127,7 +128,7 @@ class Index:
         Raises:
             ValueError: if it is neither, or damaged.
         """
-        if postgres.is_address(path):
+        if is_address(path):
             return cls.connect(path)
         path = Path(path).expanduser()
         if path.suffix == ".npz" and path.is_file():
@@ -695,7 +696,7 @@ def _find_model(store, model, create):
 
 
 def _new(path):
-    if postgres.is_address(path):
+    if is_address(path):
         # Its words may hold a password.
         raise ValueError("`path` must be a folder. Received: an address; see `Index.connect`")
     path = Path(path).expanduser().absolute()

@@ -21,7 +21,6 @@ from mdl_tf.index.rows import Row
 from mdl_tf.index.store import Store
 from mdl_tf.metrics.blocks import measure_distances
 
-ADDRESSES = ("postgresql://", "postgres://")
 _LOCK = 7305810238  # of those who make tables; any number that others do not use
 _TABLE = """
 CREATE TABLE IF NOT EXISTS mdl_tf_indexes (
@@ -73,11 +72,6 @@ def import_psycopg():
             "Received: no such packages"
         ) from None
     return psycopg, pgvector.psycopg
-
-
-def is_address(text):
-    """Whether a text is the address of a server."""
-    return isinstance(text, str) and text.startswith(ADDRESSES)
 
 
 class Postgres:

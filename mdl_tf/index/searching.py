@@ -167,7 +167,8 @@ class Searcher:
             return view.exact_without_gallery(queries, k)
         return view.approximate(made, kind.settings, queries, k)
 
-    def check_kind(self, name):
+    @staticmethod
+    def check_kind(name):
         """Refuse kinds that cannot be, before long work.
 
         Raises:

@@ -17,10 +17,10 @@ from mdl_tf.files import replacing
 from mdl_tf.index import approximate
 from mdl_tf.index.embedder import CALIBRATION
 from mdl_tf.index.kinds import Kind
+from mdl_tf.index.place import ROWS
 from mdl_tf.index.rows import Rows
 from mdl_tf.index.vectors import VectorFile
 
-_ROWS = "rows.sqlite"
 _HOLES = 1024  # as many at least, before the file of vectors is written anew
 _COPIED = 2**16  # rows at a time
 
@@ -46,9 +46,9 @@ class Store:
 
     def __init__(self, folder, new=False):
         self.folder = Path(folder)
-        path = self.folder / _ROWS
+        path = self.folder / ROWS
         if not new and not path.is_file():
-            raise ValueError(f"The index must be a folder with {_ROWS}. Received: {self.folder}")
+            raise ValueError(f"The index must be a folder with {ROWS}. Received: {self.folder}")
         self.rows = Rows(path, new=new)
         if new:
             self.rows.set_fact("generation", 0)
@@ -227,11 +227,11 @@ class Store:
         """
         folder = Path(folder)
         with self.rows.reading():
-            self.rows.copy_to(folder / _ROWS)
+            self.rows.copy_to(folder / ROWS)
             content = self._read(None)
             kind = self.kind
         for path in self.folder.iterdir():
-            is_ours = path.name.startswith((_ROWS, "vectors-", ".")) or path.suffix == ".faiss"
+            is_ours = path.name.startswith((ROWS, "vectors-", ".")) or path.suffix == ".faiss"
             if not is_ours:
                 copy = shutil.copytree if path.is_dir() else shutil.copyfile
                 copy(path, folder / path.name)
@@ -282,11 +282,6 @@ class Store:
 
     def _path(self, generation):
         return self.folder / f"vectors-{generation}.f32"
-
-
-def is_index(path):
-    """Whether a path is a folder with an index."""
-    return (Path(path) / _ROWS).is_file()
 
 
 def as_vectors(vectors, width=None):

@@ -22,7 +22,7 @@ class ReplicaSteps(keras.Model):
             super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
             return
         refuse_what_fails(self)
-        if _has_workers(strategy):
+        if has_workers(strategy):
             _refuse_silent_sharding(getattr(iterator.data_adapter, "_dataset", None))
         for _, _, batches in iterator:
             data_batch = keras.tree.map_structure(
@@ -33,7 +33,7 @@ class ReplicaSteps(keras.Model):
             self._symbolic_build(data_batch=data_batch)
 
     def _make_function(self, step_function):
-        if not _has_workers(self.distribute_strategy):
+        if not has_workers(self.distribute_strategy):
             return super()._make_function(step_function)
 
         def step_with_vectors(data):
@@ -43,7 +43,12 @@ class ReplicaSteps(keras.Model):
         return super()._make_function(step_with_vectors)
 
 
-def _has_workers(strategy):
+def has_workers(strategy):
+    """Whether a strategy has several workers.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+    """
     in_workers = getattr(strategy.extended, "_in_multi_worker_mode", None)
     return in_workers is not None and bool(in_workers())
 

@@ -14,6 +14,7 @@ import numpy as np
 from mdl_tf.checks import check_integer, check_number
 from mdl_tf.images import file as image_file
 from mdl_tf.index import Index
+from mdl_tf.index.place import ROWS
 from mdl_tf.serve.refusal import Refusal
 
 SIDE = 360  # pixels of a small picture, its longer side
@@ -131,7 +132,7 @@ class Service:
         """What tells that another index has taken the place of this one."""
         if self._address is not None:
             return None
-        for name in ("rows.sqlite", ""):
+        for name in (ROWS, ""):
             try:
                 status = os.stat(os.path.join(self._path, name) if name else self._path)
                 return status.st_dev, status.st_ino, 0 if name else status.st_mtime_ns
