@@ -4,8 +4,11 @@ A message names the argument, the rule and the value received. Each list of choi
 nowhere else; losses, metrics and data sets have tables of their own.
 """
 
+import contextlib
 import math
 import numbers
+import os
+from pathlib import Path
 
 from mdl_tf.words import shorten
 
@@ -148,3 +151,14 @@ def shown(value):
     if isinstance(value, int) and abs(value) >= 10**30:
         return "an integer of more than 30 digits"
     return shorten(repr(value), 200)
+
+
+def memory_limit():
+    """Bytes of memory that this process may have; infinite where nobody says."""
+    limits = [float("inf")]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    # Of a container.
+    with contextlib.suppress(ValueError, OSError):
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)

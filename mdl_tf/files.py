@@ -102,6 +102,17 @@ def _describe(number, temporary):
     return text
 
 
+def free_room(folder):
+    """Bytes that are free on the disk of a folder.
+
+    Args:
+        folder: a path; it need not be there yet.
+    """
+    folder = Path(folder)
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
 def check_room(folder, needed, what):
     """Refuse long work whose files will not fit on the disk.
 
@@ -113,9 +124,7 @@ def check_room(folder, needed, what):
     Raises:
         OSError: if less is free, with the folder, what is needed and what is free.
     """
-    folder = Path(folder)
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_room(folder)
     if free < needed:
         megabytes = f"{needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
         raise OSError(errno.ENOSPC, f"{what} needs about {megabytes}", str(folder))

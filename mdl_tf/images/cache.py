@@ -7,13 +7,13 @@ stale is ever read; a moved or renamed image finds the same.
 
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from mdl_tf.files import data_folder, remove_leftovers, replacing
+from mdl_tf import checks
+from mdl_tf.files import data_folder, free_room, remove_leftovers, replacing
 from mdl_tf.images import file as image_file
 
 # Raise when decoding or resizing changes, so that nothing stale is read.
@@ -181,8 +181,7 @@ def _remove_leftovers(folder):
 
 
 def _check_room(folder, needed):
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_room(folder)
     if needed > free:
         raise ValueError(
             f"`cache` 'disk' must fit on the disk: {needed / 1e9:.1f} GB are still to be written. "
@@ -191,17 +190,10 @@ def _check_room(folder, needed):
 
 
 def _check_memory(count, needed):
-    if needed > _memory():
+    if needed > checks.memory_limit():
+        there = f"{checks.memory_limit() / 1e9:.1f} GB"
         raise ValueError(
             f"`cache` 'ram' must fit into memory: {count:,} images take about "
-            f"{needed / 1e9:.1f} GB. Received: a machine with {_memory() / 1e9:.1f} GB; "
+            f"{needed / 1e9:.1f} GB. Received: a machine with {there}; "
             "'disk' has no such limit"
         )
-
-
-def _memory():
-    """Bytes of memory that the machine has; without limit where it does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return float("inf")

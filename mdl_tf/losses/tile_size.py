@@ -1,13 +1,10 @@
 """When a loss compares its anchors a tile at a time, and how many anchors a tile has."""
 
-import contextlib
 import functools
-import os
-from pathlib import Path
 
 import tensorflow as tf
 
-from mdl_tf.checks import check_integer
+from mdl_tf.checks import check_integer, memory_limit
 
 # Matrices of B x M that the dense forms hold at once, forward and backward.
 _MATRICES = 10
@@ -68,11 +65,5 @@ def choose_tile(tile, anchors, references):
 @functools.cache
 def memory_budget():
     """Bytes that the dense form of a loss may take before `tile="auto"` takes tiles."""
-    limits = [float("inf")]
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    # Of a container.
-    with contextlib.suppress(ValueError, OSError):
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    budget = min(_SHARE * min(limits), 2.0**62)
+    budget = min(_SHARE * memory_limit(), 2.0**62)
     return min(budget, _GPU_BYTES) if tf.config.list_physical_devices("GPU") else budget

@@ -3,12 +3,11 @@
 import contextlib
 import dataclasses
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from mdl_tf import checks
 from mdl_tf.runs.replicas import count_replicas
 
 # Where there is enough of everything: 32 classes of 4 images. Of few classes more images each, as
@@ -77,7 +76,7 @@ def _fitting_classes(network, images):
     """Classes of so many images that fit into memory at once; a GPU does not tell its own."""
     if network is None or tf.config.list_physical_devices("GPU"):
         return CLASSES
-    return int(_SHARE * _memory() / max(1.0, images * _image_memory(network)))
+    return int(_SHARE * checks.memory_limit() / max(1.0, images * _image_memory(network)))
 
 
 def _image_memory(network):
@@ -88,14 +87,3 @@ def _image_memory(network):
         with contextlib.suppress(AttributeError, TypeError, ValueError):
             numbers += int(np.prod(layer.output.shape[1:]))
     return 4 * _COPIES * numbers
-
-
-def _memory():
-    """Bytes of memory that this process may have; without limit where nobody says."""
-    limits = [float("inf")]
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    # Of a container.
-    with contextlib.suppress(ValueError, OSError):
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(limits)

@@ -147,8 +147,9 @@ def fit(config, data, keep, watch=None, network=None, epochs=None):
     retrieval_metrics = _measure_validation(config, data.validation, model.loss, watch)
     if not done:
         head = start.set_head(config, data.train, network, model, watch)
-        if find_strategy(config):
-            share_weights(model, find_strategy(config))
+        strategy = find_strategy(config)
+        if strategy is not None:
+            share_weights(model, strategy)
         first_logs = retrieval_metrics.measure(network) if retrieval_metrics else {}
         keep.begin(learns, network, first_logs, head)
         watch.begin(network)

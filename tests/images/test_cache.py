@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -159,12 +160,12 @@ def test_a_kill_keeps_the_images_that_are_done(photographs, tmp_path, monkeypatc
 
 
 def test_what_does_not_fit_is_refused(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(image_cache, "_memory", lambda: 5000)
+    monkeypatch.setattr(image_cache.checks, "memory_limit", lambda: 5000)
     with pytest.raises(ValueError) as raised:
         seen(photographs, cache="ram")
     assert "`cache` 'ram' must fit into memory: 12 images take about 0.0 GB" in str(raised.value)
     usage = type("Usage", (), {"free": 5000})
-    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(ValueError) as raised:
         seen(photographs, cache="disk", cache_dir=tmp_path / "cache")
     assert "`cache` 'disk' must fit on the disk: " in str(raised.value)
@@ -176,7 +177,7 @@ def test_only_what_is_missing_has_to_fit(photographs, tmp_path, monkeypatch):
     for path in files_of(tmp_path / "cache")[:5]:
         path.unlink()
     # Five images of 18 x 18 at most are missing, 4,860 bytes; all twelve would take 11,664.
-    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: type("U", (), {"free": 5000}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("U", (), {"free": 5000}))
     seen(photographs, **options)
 
 

@@ -57,12 +57,12 @@ def test_batches_fit_the_memory(monkeypatch):
     )
     # 192 and twice 1,024 numbers of 4 bytes, and half of that again.
     assert batch_size._image_memory(network) == (192 + 2 * 1024) * 4 * 1.5
-    monkeypatch.setattr(batch_size, "_memory", lambda: 2 * 10 * 4 * 13440)
+    monkeypatch.setattr(batch_size.checks, "memory_limit", lambda: 2 * 10 * 4 * 13440)
     lines = []
     config = settle_batches(TrainConfig(), [4] * 600, network, lines.append)
     assert (config.classes_per_batch, config.images_per_class) == (10, 4)
     assert lines[0].startswith("Batches of 10 classes x 4 images, as memory allows (")
-    monkeypatch.setattr(batch_size, "_memory", lambda: 1)
+    monkeypatch.setattr(batch_size.checks, "memory_limit", lambda: 1)
     assert settle_batches(TrainConfig(), [4] * 600, network).classes_per_batch == 2
     monkeypatch.undo()
     assert settle_batches(TrainConfig(), [4] * 600, network).classes_per_batch == 32
