@@ -16,12 +16,10 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import studies
 
 from mdl_tf.config import TrainConfig
 from mdl_tf.runs.data import read_data
-from mdl_tf.runs.keeping import InMemory
-from mdl_tf.runs.resolve import resolve, settle
-from mdl_tf.runs.training import build_network, fit
 
 RESULTS = Path(__file__).with_name("first_command.json")
 NAMES = ("val_map_at_r", "val_recall_at_1", "loss")
@@ -76,11 +74,8 @@ def read_setting(setting, seed):
 
 def train(config, data):
     """One run: loss, Recall@1 and MAP@R of the validation classes after each epoch, seconds."""
-    config = resolve(config)
-    network = build_network(config)
-    config, keep = settle(config, network), InMemory(config)
     begin = time.perf_counter()
-    fit(config, data, keep, network=network)
+    keep = studies.train(config, data)
     seconds = time.perf_counter() - begin
     history = {name: [round(row[name], 5) for row in keep.history] for name in NAMES}
     return {**history, "seconds": round(seconds)}

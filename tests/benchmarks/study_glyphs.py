@@ -13,15 +13,15 @@ seed, with 95 % intervals.
 import argparse
 import dataclasses
 import os
-import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import studies
 import tensorflow as tf
 
-from mdl_tf.compare import Comparison, Folder, parse, prepare, trial
 from mdl_tf.compare.report.statistics import interval
 from mdl_tf.config import TrainConfig
+from mdl_tf.runs.data import read_data
 
 # Beside the default, 10.
 SHARPNESS = tuple({"sharpness": g} for g in (5.0, 7.0, 14.0, 20.0, 32.0))
@@ -53,18 +53,17 @@ def main():
     )
     studied = ({}, *(FORMS if args.forms else SHARPNESS))
     found = {said(settings): [] for settings in studied}
-    with tempfile.TemporaryDirectory() as folder:
-        data = prepare.load(Comparison(config, parse("margin_discriminate")), Folder(folder))
-        for seed in range(args.seeds):
-            for settings in studied:
-                one = dataclasses.replace(config, loss_args=settings, seed=seed)
-                last = trial.train(one, data).record["history"][-1]
-                found[said(settings)].append(last["val_map_at_r"])
-                print(
-                    f"seed {seed}  {said(settings):<45} MAP@R {last['val_map_at_r']:.4f}   "
-                    f"Recall@1 {last['val_recall_at_1']:.4f}",
-                    flush=True,
-                )
+    data = read_data(config)
+    for seed in range(args.seeds):
+        for settings in studied:
+            one = dataclasses.replace(config, loss_args=settings, seed=seed)
+            last = studies.train(one, data).history[-1]
+            found[said(settings)].append(last["val_map_at_r"])
+            print(
+                f"seed {seed}  {said(settings):<45} MAP@R {last['val_map_at_r']:.4f}   "
+                f"Recall@1 {last['val_recall_at_1']:.4f}",
+                flush=True,
+            )
     print(f"\n{args.steps} steps, {args.seeds} seeds{'':<28}MAP@R         less default")
     for settings, values in found.items():
         off = interval(a - b for a, b in zip(values, found["default"], strict=True))

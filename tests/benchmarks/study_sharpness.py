@@ -18,13 +18,11 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import studies
 from scipy import stats
 
 from mdl_tf.config import TrainConfig
 from mdl_tf.runs.data import read_data
-from mdl_tf.runs.keeping import InMemory
-from mdl_tf.runs.resolve import resolve, settle
-from mdl_tf.runs.training import build_network, fit
 
 RESULTS = Path(__file__).with_name("sharpness.json")
 TASKS = {
@@ -76,10 +74,7 @@ def train(common, data, sharpness, rate, seed):
     if common.weights:
         # As `resolve` has it where nobody gives a rate.
         fields["learning_rate_factors"] = {"embedding": 3.0}
-    config = resolve(TrainConfig(**{**fields, "learning_rate": rate}))
-    network = build_network(config, data.feature_size)
-    config, keep = settle(config, network), InMemory(config)
-    fit(config, data, keep, network=network)
+    keep = studies.train(TrainConfig(**{**fields, "learning_rate": rate}), data)
     rows = [keep.start, *keep.history]
     return {
         name: [round(row[f"val_{name}"], 5) for row in rows] for name in ("map_at_r", "recall_at_1")
