@@ -23,7 +23,7 @@ CACHES = ("none", "ram", "disk")
 # `TrainConfig.short_classes`, `batches.balanced`: classes with fewer images than a batch wants.
 SHORT_CLASSES = ("error", "drop", "repeat")
 # `TrainConfig.augment`, `batches`: what `images.views.view` makes of an image in training.
-AUGMENTATIONS = ("none", "flip", "paper", "modern")
+AUGMENTATIONS = ("none", "flip", "center", "crop", "paper", "modern")
 # `TrainConfig.batch_norm`, `embedding.set_batch_norm`: what batch normalisation does in training.
 BATCH_NORMS = ("train", "frozen", "statistics", "synchronized")
 # `TrainConfig.pooling`, `embedding.embedding_model`: layers of `keras.layers`, without their rank,

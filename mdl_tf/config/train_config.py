@@ -169,11 +169,14 @@ class TrainConfig:
         choices=checks.SHORT_CLASSES,
         optional=True,
     )
-    augment: str = setting(
-        "none",
-        "augmentation: flip; paper: random crop out of 256 pixels, and flip; modern: random "
-        "resized crop, and flip",
+    augment: str | None = setting(
+        None,
+        "what is seen of an image: none: all of it, stretched; flip: that or its mirror image; "
+        "center: the window in the middle of 256 pixels; crop: one at random, and flip; paper: "
+        "the same, stretched; modern: one of random size; default: none, with pretrained weights "
+        "crop, and center if they stay as they are",
         choices=checks.AUGMENTATIONS,
+        optional=True,
     )
     epochs: int = setting(8, "epochs, each followed by validation", least=1)
     steps_per_epoch: int = setting(45, "batches in an epoch", least=1)

@@ -136,8 +136,8 @@ class Advice:
     def against_overfitting(self):
         texts = []
         trains = self._network and not self._config.frozen
-        if trains and self._config.augment == "none":
-            texts.append("Show each image differently every time: --augment flip, or modern")
+        if trains and self._config.augment in (None, "none", "center"):
+            texts.append("Show each image differently every time: --augment crop, or modern")
         decay = self._config.weight_decay
         if decay is None and self._config.optimizer != "adamw":
             texts.append("Weight decay: --weight-decay 0.0001")

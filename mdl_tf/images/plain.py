@@ -24,10 +24,10 @@ def canvas(augment, image_size):
     Returns:
         `(H', W')`, and whether images keep their proportions and just cover it.
     """
-    if augment not in ("paper", "modern"):
+    if augment not in ("center", "crop", "paper", "modern"):
         return tuple(image_size), False
     larger = tuple(256 if side == 227 else round(side * 8 / 7) for side in image_size)
-    return larger, augment == "modern"
+    return larger, augment != "paper"
 
 
 def see(picture, image_size, augment=None):

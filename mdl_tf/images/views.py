@@ -207,12 +207,13 @@ def view(augment, image_size):
 
     Args:
         augment: `None` or `"none"`: resized to `image_size`, stretched. `"flip"`: the same,
-            mirrored in half of the cases. `"paper"`: resized to 256 x 256 (at 224 and 227; in
-            proportion at other sizes), a random window, mirrored in half of the cases; in test the
-            window in the middle. `"modern"`: resized to cover 256 x 256, a random window of 0.16
-            to 1 of the area, resized, mirrored in half of the cases; in test the window in the
-            middle. Or a function of an image `(H, W, 3)` float32 in 0..255 and a seed `(2,)` in
-            TensorFlow operations.
+            mirrored in half of the cases. `"center"`: resized to cover 256 x 256 (at 224 and 227;
+            in proportion at other sizes), the window in the middle, which is how networks are
+            measured on ImageNet; in training the same. `"crop"`: a random window of that size,
+            mirrored in half of the cases; in test the one in the middle. `"paper"`: the same, but
+            resized to 256 x 256, stretched. `"modern"`: as `"crop"`, with a random window of 0.16
+            to 1 of the area, resized. Or a function of an image `(H, W, 3)` float32 in 0..255 and
+            a seed `(2,)` in TensorFlow operations.
         image_size: `(H, W)` that the network sees.
 
     Returns:
@@ -235,7 +236,9 @@ def view(augment, image_size):
         return View(image_size, False, same, same)
     if augment == "flip":
         return View(image_size, False, flip, same)
-    if augment == "paper":
+    if augment == "center":
+        return View(*canvas(augment, image_size), lambda i, seed: middle(i), middle)
+    if augment in ("crop", "paper"):
         return View(
             *canvas(augment, image_size), lambda i, seed: random_crop(i, seed, image_size), middle
         )

@@ -41,6 +41,7 @@ def resolve(config):
         config,
         **_resolve_network(config),
         **_resolve_rate(config),
+        augment=config.augment or _choose_augmentation(config),
         loss_args={**_known_defaults(config.loss), **config.loss_args},
         # Who asks for so many images has an error where a class has fewer; else the data decide.
         short_classes=config.short_classes or (config.images_per_class and "error"),
@@ -100,6 +101,17 @@ def _resolve_network(config):
         "embedding_dim": embedding_dim,
         "batch_norm": batch_norm,
     }
+
+
+def _choose_augmentation(config):
+    """Pretrained networks see the window in the middle, as they were measured on ImageNet."""
+    if config.backbone == "none" or not is_pretrained(config):
+        return "none"
+    if config.start:
+        before = Run.open(config.start).config.augment
+        if before not in ("center", "crop"):
+            return before  # what its embedding layer was fitted to
+    return "center" if config.frozen else "crop"
 
 
 def _sizes_of_start(config):

@@ -136,6 +136,11 @@ def test_unknown_key_lists_the_known_ones():
             "Received: augment='flip'",
         ),
         (
+            {"frozen": True, "augment": "crop"},
+            "`augment` must be left out with `frozen`, a network whose features are computed once. "
+            "Received: augment='crop'",
+        ),
+        (
             {"frozen": True, "batch_norm": "statistics"},
             "`batch_norm` must be left out with `frozen`, a network of which nothing is trained. "
             "Received: batch_norm='statistics'",

@@ -226,7 +226,7 @@ def test_overfitting():
         "while the loss went on falling."
     )
     assert found.advice == (
-        "Show each image differently every time: --augment flip, or modern",
+        "Show each image differently every time: --augment crop, or modern",
         "Weight decay: --weight-decay 0.0001",
         "End when it gets no better: --patience 3",
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mdl_tf import batches
+from mdl_tf.checks import AUGMENTATIONS
 from mdl_tf.datasets import ImageSet, check
 from mdl_tf.datasets.image_set import first_for_training
 from mdl_tf.files import locked
@@ -54,7 +55,7 @@ def files_of(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("augment", ["none", "flip", "paper", "modern"])
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 @pytest.mark.parametrize("cache", ["ram", "disk"])
 def test_cached_streams_equal_cold_ones(photographs, tmp_path, augment, cache):
     cold = seen(photographs, augment)

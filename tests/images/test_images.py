@@ -363,8 +363,8 @@ def test_resizing_stretches_or_covers():
     ("size", "canvas"), [((227, 227), (256, 256)), ((224, 224), (256, 256)), ((64, 56), (73, 64))]
 )
 def test_the_papers_cut_windows_from_256_pixels(size, canvas):
-    assert views.view("paper", size).canvas == canvas
-    assert views.view("modern", size).canvas == canvas
+    for augment in ("center", "crop", "paper", "modern"):
+        assert views.view(augment, size).canvas == canvas
     assert views.view("flip", size).canvas == size
 
 
@@ -384,9 +384,10 @@ def coordinates(height, width):
     return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
 
 
-def test_paper_cuts_every_window_equally_often_and_mirrors_half():
+@pytest.mark.parametrize("augment", ["paper", "crop"])
+def test_every_window_is_cut_equally_often_and_half_are_mirrored(augment):
     corners, mirrored = np.zeros((3, 3), int), 0
-    for window in windows("paper", coordinates(18, 18)):
+    for window in windows(augment, coordinates(18, 18)):
         columns, rows = window[0, :, 0].astype(int), window[:, 0, 1].astype(int)
         is_mirrored = columns[0] > columns[-1]
         columns = columns[::-1] if is_mirrored else columns
@@ -423,15 +424,27 @@ def test_modern_windows_have_a_sixth_to_all_of_the_area():
     assert 120 < mirrored < 180
 
 
+def test_paper_alone_stretches():
+    kept = {a: views.view(a, (16, 16)).keep_aspect for a in ("center", "crop", "paper", "modern")}
+    assert kept == {"center": True, "crop": True, "paper": False, "modern": True}
+
+
+def test_center_sees_the_middle_in_training_too():
+    picture = coordinates(18, 24)
+    middle = views.view("center", (16, 16)).test(tf.constant(picture)).numpy()
+    for window in windows("center", picture, 5):
+        np.testing.assert_array_equal(window, middle)
+
+
 def test_in_test_the_window_is_in_the_middle():
-    for augment in ("paper", "modern"):
+    for augment in ("center", "crop", "paper", "modern"):
         seen = views.view(augment, (16, 16)).test(tf.constant(coordinates(18, 24))).numpy()
         np.testing.assert_array_equal(seen[..., 0], np.tile(np.arange(4, 20), (16, 1)))
         np.testing.assert_array_equal(seen[:, 0, 1], np.arange(1, 17))
 
 
 def test_the_same_seed_gives_the_same_window():
-    for augment in ("paper", "modern", "flip"):
+    for augment in ("crop", "paper", "modern", "flip"):
         picture = coordinates(18, 18)[: 16 if augment == "flip" else 18]
         picture = picture[:, : 16 if augment == "flip" else 18]
         first, again = windows(augment, picture, 20), windows(augment, picture, 20)

@@ -10,7 +10,7 @@ from mdl_tf import batches
 from mdl_tf.datasets.usable import check_files
 from mdl_tf.images import plain, views
 
-AUGMENTS = (None, "flip", "paper", "modern")
+AUGMENTS = (None, "flip", "center", "crop", "paper", "modern")
 
 
 def photograph(rng, height, width):

@@ -64,6 +64,30 @@ def test_values_that_are_left_open_are_chosen_by_the_network(weights):
     assert resolve(config) == config
 
 
+def test_a_pretrained_network_sees_the_window_in_the_middle(tmp_path, weights):
+    random = resolve(TrainConfig(**SMALL))
+    assert random.augment == "none" and resolve(random) == random
+    features = resolve(TrainConfig(dataset="npz", data_dir="f.npz", backbone="none"))
+    assert features.augment == "none" and resolve(features) == features
+    for frozen, expected in ((True, "center"), (False, "crop")):
+        config = resolve(TrainConfig(**SMALL, weights=weights, frozen=frozen))
+        assert config.augment == expected and resolve(config) == config
+        asked = TrainConfig(**SMALL, weights=weights, frozen=frozen, augment="none")
+        assert resolve(asked).augment == "none"
+    # After a start its window stays where it was.
+    for before, frozen, expected in (
+        ("center", False, "crop"),
+        ("crop", True, "center"),
+        ("none", False, "none"),
+        ("modern", True, "modern"),
+        ("paper", False, "paper"),
+    ):
+        first = resolve(TrainConfig(**SMALL, augment=before))
+        run = Run.create(first, tmp_path, f"{before}-{frozen}")
+        config = resolve(TrainConfig(**SMALL, start=str(run.folder), frozen=frozen))
+        assert config.augment == expected and resolve(config) == config
+
+
 def test_a_shrinkage_without_use_is_refused_when_the_network_is_known():
     with pytest.raises(ConfigError, match="of head='whitened' only.*head='random' by default"):
         resolve(TrainConfig(**SMALL, shrinkage=0.3))
