@@ -203,7 +203,8 @@ def _make_batches(make, image_set, config, stream, **options):
     """Batches as a config wants them, with a progress line if they are decoded at once."""
     options = {
         "image_size": (config.image_size, config.image_size),
-        "augment": config.augment,
+        # Of a frozen network the features have been made of what it sees.
+        "augment": config.augment if image_set.features is None else None,
         "cache": config.cache,
         **options,
     }

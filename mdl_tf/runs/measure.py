@@ -62,7 +62,9 @@ def measure_set(
         ValueError: if the batches are not those of the set.
     """
     if image_batches is None:
-        image_batches = batches.ordered(image_set, BATCH, model.input_shape[1:3], augment)
+        # Of a frozen network the features have been made of what it sees.
+        seen = augment if image_set.features is None else None
+        image_batches = batches.ordered(image_set, BATCH, model.input_shape[1:3], seen)
     with ProgressLine(label, len(image_set), stream) as line:
         embeddings, labels = embed(model, image_batches, output=output, progress=line)
     if not np.array_equal(labels, image_set.labels):

@@ -100,8 +100,9 @@ def test_a_pretrained_network_begins_with_a_whitening_of_the_training_classes(tm
     train_set, _, test = datasets.load("digits", validation=0.4)
     config = run.config
     model = build_model(config)
-    fit_head(model, batches.ordered(train_set, image_size=(16, 16)), shrinkage=0.5)
-    stream = batches.ordered(test, image_size=(16, 16))
+    seen = {"image_size": (16, 16), "augment": "center"}
+    fit_head(model, batches.ordered(train_set, **seen), shrinkage=0.5)
+    stream = batches.ordered(test, **seen)
     assert results["untrained"]["map_at_r"] == pytest.approx(
         metrics.map_at_r(*embed(model, stream)), abs=1e-4
     )
@@ -188,7 +189,7 @@ def test_training_never_ends_with_less_than_it_began_with(
     # model.keras is what was measured.
     _, _, test = datasets.load("digits", validation=0.4)
     found = metrics.map_at_r(
-        *embed(load_model(run.model), batches.ordered(test, image_size=(16, 16)))
+        *embed(load_model(run.model), batches.ordered(test, image_size=(16, 16), augment="center"))
     )
     assert found == pytest.approx(results["trained"]["map_at_r"], abs=1e-4)
 
@@ -221,7 +222,9 @@ def test_a_frozen_network_is_whole_in_the_end_and_loads_without_this_library(
     config, run = started(tmp_path, **pretrained, frozen=True)
     results, _ = quietly(config, run)
     _, _, test = datasets.load("digits", validation=0.4)
-    [(images, _)] = list(batches.ordered(test.take(slice(0, 32)), image_size=(16, 16)))
+    [(images, _)] = list(
+        batches.ordered(test.take(slice(0, 32)), image_size=(16, 16), augment="center")
+    )
     np.save(tmp_path / "images.npy", images)
     script = (
         "import sys, numpy as np, keras\n"
@@ -241,7 +244,10 @@ def test_a_frozen_network_is_whole_in_the_end_and_loads_without_this_library(
     ):
         np.testing.assert_array_equal(old, new)
     fit_head(
-        before, batches.ordered(datasets.load("digits", validation=0.4)[0], image_size=(16, 16))
+        before,
+        batches.ordered(
+            datasets.load("digits", validation=0.4)[0], image_size=(16, 16), augment="center"
+        ),
     )
     kernels = [embedding_layer(model).kernel.numpy() for model in (before, after)]
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
@@ -356,8 +362,12 @@ def test_refit_after_a_start_that_nothing_beat_fits_the_head_alone(
     both = datasets.load("digits", validation=0)[0]
     assert len(both) == len(train_set) + len(validation)
     shrinkage = run.read_json("resume/head.json")["shrinkage"]
-    fit_head(model, batches.ordered(both, image_size=(16, 16)), shrinkage=shrinkage)
-    expected = metrics.map_at_r(*embed(model, batches.ordered(test, image_size=(16, 16))))
+    fit_head(
+        model, batches.ordered(both, image_size=(16, 16), augment="center"), shrinkage=shrinkage
+    )
+    expected = metrics.map_at_r(
+        *embed(model, batches.ordered(test, image_size=(16, 16), augment="center"))
+    )
     assert results["refitted"]["map_at_r"] == pytest.approx(expected, abs=2e-3)
 
 
