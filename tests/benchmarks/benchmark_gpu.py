@@ -259,14 +259,13 @@ def plan(quick):
             ("disk", "float32"),
         ]
     return [
-        # What compiles longest is begun first.
+        (f"Losses, B = {size}, D = 128", head, losses),
+        ("Our loss, dense and in tiles", ["B", "form", "mode", "ms", "MB"], tiles),
         (
             f"Training steps, B = {batch}",
             ["network", "policy", "mode", "steps a second", "images a second", "loss"],
             networks,
         ),
-        (f"Losses, B = {size}, D = 128", head, losses),
-        ("Our loss, dense and in tiles", ["B", "form", "mode", "ms", "MB"], tiles),
         (
             "A whole training",
             ["data", "cache", "policy", "seconds", "Recall@1, untrained", "trained"],
