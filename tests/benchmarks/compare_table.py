@@ -54,14 +54,19 @@ def ahead(results, label):
     if label == reference:
         return ""
     found = statistics.difference(results, label, reference, "map_at_r")
+    if found is None:  # no seed in common
+        return ""
     sign = "−" if found.mean < 0 else "+"
     verdict = f" {found.verdict}" if found.verdict in ("better", "worse") else ""
-    return f"{sign}{abs(found.mean):.3f} ± {found.half:.3f}{verdict}"
+    half = "" if found.half is None else f" ± {found.half:.3f}"
+    return f"{sign}{abs(found.mean):.3f}{half}{verdict}"
 
 
 def reach(results, label, goals):
     """Steps until triplet's best."""
-    time = goal.measure_time_to_goal(results, label, goals)
+    time = goals and goal.measure_time_to_goal(results, label, goals)
+    if time is None:
+        return ""
     return "never" if not time.count else f"{time.steps:.0f} ({time.count} of {time.seeds})"
 
 
