@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -81,9 +82,12 @@ def test_the_view_is_that_of_the_run(here, monkeypatch):
     real = batches.ordered
     monkeypatch.setattr(batches, "ordered", lambda *args: seen.append(args[3]) or real(*args))
     search.embed_images("runs/colours", "photos")
-    search.embed_images("runs/colours/model.keras", "photos")
     # A file is looked at before, for the units of its pixels.
-    assert seen == ["paper", None, None]
+    search.embed_images("runs/colours/model.keras", "photos")
+    assert seen == ["paper", None, "paper"]
+    shutil.copy("runs/colours/model.keras", "elsewhere.keras")
+    search.embed_images("elsewhere.keras", "photos")
+    assert seen[3:] == [None, None]
 
 
 def test_the_file_is_a_data_set_of_features(here):
@@ -122,10 +126,13 @@ def test_broken_images_stop_or_are_left_out(here, tmp_path):
 
 
 def test_the_same_network_with_another_view_is_refused(here):
-    """A .keras file does not tell that its run cut out the middle."""
+    """A .keras file does not tell that its run cut out the middle; in its run's folder it does."""
     vectors = search.embed_images("runs/colours", "photos")
+    there = search.nearest("runs/colours/model.keras", vectors, "red.png", k=1)
+    assert there == search.nearest("runs/colours", vectors, "red.png", k=1)
+    shutil.copy("runs/colours/model.keras", "elsewhere.keras")
     with pytest.raises(ValueError) as raised:
-        search.nearest("runs/colours/model.keras", vectors, "red.png", k=1)
+        search.nearest("elsewhere.keras", vectors, "red.png", k=1)
     assert "trained with another `augment`" in str(raised.value)
 
 

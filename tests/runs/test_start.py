@@ -69,10 +69,10 @@ def test_a_pretrained_network_sees_the_window_in_the_middle(tmp_path, weights):
     assert random.augment == "none" and resolve(random) == random
     features = resolve(TrainConfig(dataset="npz", data_dir="f.npz", backbone="none"))
     assert features.augment == "none" and resolve(features) == features
-    for frozen, expected in ((True, "center"), (False, "crop")):
-        config = resolve(TrainConfig(**SMALL, weights=weights, frozen=frozen))
+    for stays, expected in ((True, "center"), (False, "crop")):
+        config = resolve(TrainConfig(**SMALL, weights=weights, frozen=stays))
         assert config.augment == expected and resolve(config) == config
-        asked = TrainConfig(**SMALL, weights=weights, frozen=frozen, augment="none")
+        asked = TrainConfig(**SMALL, weights=weights, frozen=stays, augment="none")
         assert resolve(asked).augment == "none"
     # After a start its window stays where it was.
     for before, frozen, expected in (
@@ -83,8 +83,8 @@ def test_a_pretrained_network_sees_the_window_in_the_middle(tmp_path, weights):
         ("paper", False, "paper"),
     ):
         first = resolve(TrainConfig(**SMALL, augment=before))
-        run = Run.create(first, tmp_path, f"{before}-{frozen}")
-        config = resolve(TrainConfig(**SMALL, start=str(run.folder), frozen=frozen))
+        run = Run.create(first, tmp_path, f"{before}-{stays}")
+        config = resolve(TrainConfig(**SMALL, start=str(run.folder), frozen=stays))
         assert config.augment == expected and resolve(config) == config
 
 
