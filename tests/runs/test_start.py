@@ -75,7 +75,7 @@ def test_a_pretrained_network_sees_the_window_in_the_middle(tmp_path, weights):
         asked = TrainConfig(**SMALL, weights=weights, frozen=stays, augment="none")
         assert resolve(asked).augment == "none"
     # After a start its window stays where it was.
-    for before, frozen, expected in (
+    for before, stays, expected in (
         ("center", False, "crop"),
         ("crop", True, "center"),
         ("none", False, "none"),
