@@ -667,7 +667,7 @@ def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypa
     assert folder.results().searched("triplet")[0]["settings"]["learning_rate"] == 1e-3
     assert kept["asked"] == {
         **{"head": "auto", "embedding_dim": None, "learning_rate": None, "batch_norm": None},
-        **{"image_size": None, "short_classes": None},
+        **{"image_size": None, "short_classes": None, "augment": None},
     }
     count = len(trained(counted))
     monkeypatch.setattr(resolve, "RATE_OF_LAYER", 0.7)
