@@ -54,12 +54,14 @@ def add_to(commands):
 def _open(args):
     """The run that is meant; of a `.keras` file that is of no run its path."""
     from mdl_tf.runs import Run
+    from mdl_tf.runs.folder import find_run
 
     path = Path(args.run).expanduser()
     if path.suffix != ".keras" or path.is_dir():
         return Run.open(args.run)
-    if path.name == "model.keras" and (path.parent / "config.json").is_file():
-        return Run.open(path.parent)
+    folder = find_run(path)
+    if folder is not None:
+        return Run.open(folder)
     if args.dataset is None:
         raise ConfigError(
             "`dataset` must say what a .keras file is measured on, such as --dataset folder "

@@ -300,9 +300,11 @@ def open_embedder(model, *, output=None, input_range=None, name="model"):
         )
     if input_range is not None:
         check_choice("input_range", input_range, INPUT_RANGES)
+    from mdl_tf.runs.folder import find_run
+
     path, augment = Path(model).expanduser(), None
-    if path.name == "model.keras" and (path.parent / "config.json").is_file():
-        path = path.parent  # of a run, which knows what its network sees of an image
+    # A run knows what its network sees of an image.
+    path = find_run(path) or path
     if (path / SETTINGS).is_file():
         augment, output, input_range = _read_settings(path)
         path = path / MODEL

@@ -18,6 +18,7 @@ _OPEN = {
     "image_size": None,
     "embedding_dim": None,
     "batch_norm": None,
+    "augment": None,
     "head": "auto",
 }
 # What there is of a run before anything is measured or trained, and what others put there.
@@ -342,6 +343,16 @@ def _some(names):
     """Names that one set has and the other has not, a few of them."""
     listed = ", ".join(sorted(names)[:5]) or "none"
     return f"{listed}, ... ({len(names)})" if len(names) > 5 else listed
+
+
+def find_run(path):
+    """The folder of the run whose best model a file is, or `None`.
+
+    Args:
+        path: a `Path`.
+    """
+    is_of_run = path.name == "model.keras" and (path.parent / CONFIG).is_file()
+    return path.parent if is_of_run else None
 
 
 def digest_of(sets):

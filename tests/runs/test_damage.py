@@ -110,6 +110,22 @@ def test_json_of_a_run(name, whole):
     assert count >= 13 and harmless <= 2
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *((name, None) for name in ("learning_rate", "image_size", "embedding_dim", "batch_norm")),
+        ("augment", None),
+        ("head", "auto"),
+    ],
+)
+def test_what_training_has_settled_must_be_there(name, value, whole, tmp_path):
+    copy = shutil.copytree(whole / "runs" / "r", tmp_path / "r")
+    kept = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**kept, name: value}))
+    code, _, err = resume(copy)
+    assert code == 2 and f"has no value of `{name}`, which training settles" in err
+
+
 @pytest.mark.parametrize("name", ["model.keras", "resume/epoch-0002.keras"])
 def test_models_of_a_run(name, whole):
     count, harmless = refusals(whole, "r", name, {}, resume)
