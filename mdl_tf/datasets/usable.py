@@ -1,6 +1,7 @@
 """Which files of a data set cannot be used, found before training and not in the middle of it."""
 
 import dataclasses
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +13,17 @@ from mdl_tf.datasets.cache import data_folder, store_arrays, stored_arrays
 from mdl_tf.datasets.image_set import Collection, ImageSet, Problem
 from mdl_tf.images import file as image_file
 
+_CORES = os.cpu_count() or 1
 # Reading waits for the disk, unpacking for the processor.
-_THREADS = 2 * (os.cpu_count() or 1)
-# Files of one task at most: of small files the task itself would take a third of the time.
-_FILES = 16
+_THREADS = 2 * _CORES
+# From so many files on processes pay: threads take turns, since Pillow holds Python's lock for most
+# of the time that a small file takes, and a process needs a second to begin.
+_MANY = 10_000
+# A larger file needs memory, so not every process may have one.
+_SMALL = 1 << 24
+# Files of one task at most, of threads and of processes: of small files the task itself would take
+# a third of the time.
+_FILES, _FILES_SENT = 16, 256
 # Raise when `image_file.examine` changes its mind about files.
 _VERSION = 2
 _FIELDS = image_file.Examined._fields
@@ -168,24 +176,58 @@ def examine_all(paths, progress=None):
         path: known[path][1] for path in stamps if known.get(path, (None,))[0] == stamps[path]
     }
     new = [path for path in stamps if path not in examined_files]
-    size = max(1, min(_FILES, len(new) // (8 * _THREADS)))
-    tasks = [new[i : i + size] for i in range(0, len(new), size)]
-    pool, done = ThreadPoolExecutor(_THREADS), 0
+    sent = [path for path in new if stamps[path][0] < _SMALL]
+    sent = sent if len(sent) >= _MANY and _CORES > 1 else []
+    here = [path for path in new if stamps[path][0] >= _SMALL] if sent else new
+    done = 0
     try:
-        for some, examined in zip(tasks, pool.map(_examine_some, tasks), strict=True):
+        for some, examined in itertools.chain(_in_processes(sent), _in_threads(here)):
             examined_files.update(zip(some, examined, strict=True))
             done += len(some)
             if progress:
                 progress(done, len(new))
     finally:
-        # After an interruption, too: what is not begun is left, what is done is kept.
-        pool.shutdown(cancel_futures=True)
+        # After an interruption, too: what is done is kept.
         if new:
             _remember(
                 store,
                 {**known, **{path: (stamps[path], one) for path, one in examined_files.items()}},
             )
     return [examined_files[path] for path in full]
+
+
+def _in_threads(paths):
+    """Paths and what is found out about them, a few at a time."""
+    tasks = _tasks(paths, _FILES, _THREADS)
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        yield from zip(tasks, pool.map(_examine_some, tasks), strict=True)
+    finally:
+        # What is not begun is left.
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_processes(paths):
+    """As `_in_threads`."""
+    if not paths:
+        return
+    # Unlike the standard library's, these processes do not run the user's program once more.
+    from joblib import Parallel, delayed, parallel_config
+
+    tasks = _tasks(paths, _FILES_SENT, _CORES)
+    # They go when they are not needed: the training wants the memory.
+    with parallel_config("loky", n_jobs=_CORES, idle_worker_timeout=1):
+        parallel = Parallel(batch_size=1)
+    with parallel:
+        # Not all at once, so that little is in vain after an interruption.
+        for i in range(0, len(tasks), 4 * _CORES):
+            some = tasks[i : i + 4 * _CORES]
+            yield from zip(some, parallel(map(delayed(_examine_some), some)), strict=True)
+
+
+def _tasks(paths, most, workers):
+    size = max(1, min(most, len(paths) // (8 * workers)))
+    return [paths[i : i + size] for i in range(0, len(paths), size)]
 
 
 def _examine_some(paths):

@@ -4,6 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdl_tf.checks import check_integer
+from mdl_tf.index.searching import as_hit
+
+_PART = 2048  # rows that are classified at a time
+
 
 class Answer(NamedTuple):
     """The class of a query by the vote of its neighbours."""
@@ -39,6 +44,35 @@ def vote(hits):
     shares = dict(sorted(shares.items(), key=lambda item: -item[1]))
     label, share = next(iter(shares.items()))
     return Answer(label, share, shares, hits)
+
+
+def classify_each(store, searcher, k, progress=None):
+    """Classify every image of an index by the others.
+
+    Args:
+        store: of the index.
+        searcher: of the index.
+        k: images that vote.
+        progress: a function of (images done, images). Defaults to `None`.
+
+    Returns:
+        The labels of the images, and an `Answer` for each.
+
+    Raises:
+        ValueError: if `k` is no integer above 0.
+    """
+    k = check_integer("k", k, least=1)
+    labels, answers = [], []
+    for rows, vectors in store.walk(_PART):
+        nearest = searcher.nearest(vectors, k + 1)
+        for row, pairs in zip(rows, nearest, strict=True):
+            # Itself is among them, but where more than k are equal to it.
+            others = [pair for pair in pairs if pair[0].place != row.place][:k]
+            labels.append(row.label)
+            answers.append(vote([as_hit(*pair) for pair in others]))
+        if progress:
+            progress(len(labels), len(store))
+    return labels, answers
 
 
 class ClassRow(NamedTuple):

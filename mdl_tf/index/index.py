@@ -1,6 +1,5 @@
 """`Index`: images or vectors that can be searched, added to and taken from."""
 
-import contextlib
 import shutil
 import tempfile
 import weakref
@@ -11,14 +10,13 @@ import numpy as np
 from mdl_tf.checks import check_integer
 from mdl_tf.files import temporary_folder
 from mdl_tf.index import groups, postgres, sources, thresholds
-from mdl_tf.index.answers import Confusion, vote
+from mdl_tf.index.answers import Confusion, classify_each, vote
 from mdl_tf.index.changes import embed_contents, put
-from mdl_tf.index.embedder import CALIBRATION, open_embedder
+from mdl_tf.index.embedder import open_embedder
+from mdl_tf.index.models import find_model, keep_model
 from mdl_tf.index.place import is_address, is_index
 from mdl_tf.index.searching import Searcher, as_hit
 from mdl_tf.index.store import Store, as_vectors
-
-_PART = 2048  # rows that are classified at a time
 
 
 class Index:
@@ -109,7 +107,7 @@ class Index:
 
     @classmethod
     def _create(cls, folder, model, temporary=None, **chosen):
-        embedder = _keep_model(folder, model, **chosen)
+        embedder = keep_model(folder, model, **chosen)
         store = Store(folder, new=True)
         store.rows.set_fact("model", embedder.digest if embedder else None)
         return cls(store, embedder, temporary)
@@ -172,7 +170,7 @@ class Index:
         """
         store = postgres.Postgres(address, name)
         try:
-            embedder, temporary = _find_model(store, model, create)
+            embedder, temporary = find_model(store, model, create)
         except BaseException:
             store.close()
             raise
@@ -488,7 +486,7 @@ class Index:
             ValueError: if no image has a label.
         """
         if source is None:
-            labels, answers = self._classify_itself(k, progress)
+            labels, answers = classify_each(self._store, self._searcher, k, progress)
         else:
             contents = sources.read_folder(source, on_corrupt, progress)
             vectors = embed_contents(self._embedder, contents, progress=progress)
@@ -497,20 +495,6 @@ class Index:
         if not pairs:
             raise ValueError("`source` must have labels: subfolders. Received: none")
         return Confusion(*zip(*pairs, strict=True))
-
-    def _classify_itself(self, k, progress=None):
-        k = check_integer("k", k, least=1)
-        labels, answers = [], []
-        for rows, vectors in self._store.walk(_PART):
-            nearest = self._searcher.nearest(vectors, k + 1)
-            for row, pairs in zip(rows, nearest, strict=True):
-                # Itself is among them, but where more than k are equal to it.
-                others = [pair for pair in pairs if pair[0].place != row.place][:k]
-                labels.append(row.label)
-                answers.append(vote([as_hit(*pair) for pair in others]))
-            if progress:
-                progress(len(labels), len(self))
-        return labels, answers
 
     def cluster(
         self,
@@ -660,41 +644,6 @@ class Index:
             raise ValueError(f"`path` must be writable. Received: {error}") from error
 
 
-def _find_model(store, model, create):
-    """The embedder of an index on a server, which is made; and a folder of a model in memory."""
-    temporary = None
-    if model is not None and not isinstance(model, str | Path):
-        temporary = tempfile.mkdtemp(prefix="mdl_tf-model-")
-        embedder = _keep_model(Path(temporary), model)
-    else:
-        embedder = None if model is None else open_embedder(model)
-    if not store.exists():
-        if not create:
-            raise ValueError(
-                "`name` must be of an index that is there, or `create` be True. Received: "
-                f"name={store.name!r} at {store.place}"
-            )
-        calibration = embedder and embedder.path.with_name(CALIBRATION)
-        store.create(
-            embedder and embedder.digest,
-            str(Path(model).absolute()) if isinstance(model, str | Path) else None,
-            calibration.read_text() if calibration and calibration.is_file() else None,
-        )
-    if embedder is None and store.source is not None:
-        # Moved, or on another machine: then vectors can be searched, and it can be told.
-        with contextlib.suppress(ValueError, OSError):
-            embedder = open_embedder(store.source)
-        if embedder is not None and embedder.digest != store.model:
-            embedder = None
-    if embedder is not None and embedder.digest != store.model:
-        raise ValueError(
-            "`model` must be the one that the vectors of the index come from; those of another "
-            "need an index of another name, made from the images. "
-            f"Received: {model!s} with {store.name!r} at {store.place}"
-        )
-    return embedder, temporary
-
-
 def _new(path):
     if is_address(path):
         # Its words may hold a password.
@@ -703,23 +652,6 @@ def _new(path):
     if path.exists():
         raise ValueError(f"`path` must not exist. Received: path={str(path)!r}")
     return path
-
-
-def _keep_model(folder, model, **chosen):
-    """Put a model into the folder of an index."""
-    if model is None:
-        return None
-    if isinstance(model, str | Path):
-        open_embedder(model, **chosen).keep(folder)
-    elif hasattr(model, "save") and hasattr(model, "input_shape"):
-        model.save(folder / "model.keras")
-        open_embedder(folder / "model.keras", **chosen).keep(folder)
-    else:
-        raise ValueError(
-            "`model` must be a run folder, a .keras file, a keras.Model or None. "
-            f"Received: model={model!r}"
-        )
-    return open_embedder(folder)
 
 
 def _open_vectors(cls, path):

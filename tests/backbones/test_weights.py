@@ -21,10 +21,12 @@ import he_weights
 import numpy as np
 import pytest
 from helpers import GOLDEN
+from helpers.faults import WHEN, killed_at
 
 from mdl_tf import cli
 from mdl_tf.backbones import Conv4, InceptionBN, torch_file, weights
 from mdl_tf.backbones.convert import convert_weights
+from mdl_tf.files import UNFINISHED
 
 TOLERANCE = 1e-4  # of the largest value
 
@@ -439,6 +441,41 @@ def test_a_damaged_conversion_is_made_again(source, golden, tmp_path):
     assert difference(again, golden, "224") <= TOLERANCE
     assert converted.stat().st_size > 0.9 * len(whole)
     assert len(asked) == 1
+
+
+@pytest.mark.longest
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_killed_while_it_is_fetched_or_converted(number, when, source, golden, tmp_path):
+    _, asked = source
+    folder = tmp_path / "home" / "models"
+    with killed_at(number, when, folder) as written:
+        InceptionBN(weights="imagenet", input_shape=(32, 32, 3))
+    # The first is of what is not yet fetched whole.
+    names = [Path(path).name for path in written]
+    assert names[0].startswith(UNFINISHED) and len(names) == number
+    assert names[1:] == ["standin.pth", "standin_notop-1.weights.h5"][: number - 1]
+    again = InceptionBN(weights="imagenet", input_shape=(None, None, 3), pooling="avg")
+    assert difference(again, golden, "224") <= TOLERANCE
+    # A file that has its name is not fetched again.
+    done = number - (when == "before")
+    assert len(asked) == (2 if done < 2 else 1)
+    assert {p.name for p in folder.iterdir()} == {"standin.pth", "standin_notop-1.weights.h5"}
+
+
+@pytest.mark.longest
+@pytest.mark.parametrize("when", WHEN)
+def test_a_killed_conversion_leaves_all_or_nothing(when, files, network, golden, tmp_path):
+    destination = tmp_path / "out" / "bn.weights.h5"
+    with killed_at(1, when, destination.parent):
+        convert_weights(files("zip"), destination)
+    assert destination.exists() == (when == "after")
+    if when == "before":
+        convert_weights(files("zip"), destination)
+    network.set_weights([np.zeros(w.shape) for w in network.weights])
+    weights.load(network, destination)
+    assert difference(network, golden, "224") <= TOLERANCE
+    assert [path.name for path in destination.parent.iterdir()] == [destination.name]
 
 
 @pytest.mark.longest

@@ -162,8 +162,9 @@ def tile_rows(size, tile, dim, seconds):
         try:
             peak = memory_peak(call_step, step, labels, x)
             spent = median_of(seconds, call_step, step, labels, x)
-        except tf.errors.ResourceExhaustedError:
-            peak = spent = None
+        except (tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
+            # XLA says it of a kernel for which no memory is left, too.
+            spent, peak = type(error).__name__, None
         form = "dense" if tile is None else f"tile={tile}"
         rows.append([f"{size:,}", form, "XLA" if jit else "graph", spent, peak])
     return rows

@@ -37,12 +37,11 @@ TASKS = {
             "backbone": "efficientnet_lite0",
             "weights": "imagenet",
             "image_size": 112,
-            "augment": "flip",
             "shrinkage": 1.0,
             "epochs": 3,
             "steps_per_epoch": 70,
         },
-        {"sharpness": (10.0, 20.0, 32.0), "rate": (1e-4,)},
+        {"sharpness": (10.0, 14.0, 20.0), "rate": (1e-4, 3e-4)},
     ),
 }
 

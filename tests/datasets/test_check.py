@@ -145,6 +145,44 @@ def test_an_interruption_keeps_what_is_done_and_does_not_wait(tmp_path, monkeypa
     assert steps[-1][0] == steps[-1][1] <= 380
 
 
+@pytest.fixture
+def processes(photographs, monkeypatch):
+    """The photographs, many enough for processes, and a list of those looked into in this one."""
+    examine, examined = image_file.examine, []
+    monkeypatch.setattr(image_file, "examine", lambda path: examined.append(path) or examine(path))
+    monkeypatch.setattr(usable, "_MANY", 4)
+    monkeypatch.setattr(usable, "_CORES", 2)
+    monkeypatch.setattr(usable, "_SMALL", 200_000)
+    large = photographs / "f" / "large.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(large)
+    return sorted(map(str, photographs.glob("*/*"))), str(large), examine, examined
+
+
+def test_processes_find_what_threads_find(processes):
+    paths, large, examine, examined = processes
+    steps = []
+    found = usable.examine_all(paths, progress=lambda *done: steps.append(done))
+    assert examined == [large]
+    assert found == [examine(path) for path in paths]
+    assert any(one.problem for one in found) and not all(one.problem for one in found)
+    assert steps[-1] == (len(paths), len(paths))
+
+
+def test_an_interruption_of_processes_keeps_what_is_done(processes):
+    paths, _, examine, examined = processes
+
+    def interrupt(*done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        usable.examine_all(paths, progress=interrupt)
+    assert examined == []
+    steps = []
+    found = usable.examine_all(paths, progress=lambda *done: steps.append(done))
+    assert found == [examine(path) for path in paths]
+    assert 0 < steps[-1][1] < len(paths)
+
+
 def test_a_set_that_grew_or_is_named_otherwise_is_not_looked_into_again(tmp_path, monkeypatch):
     collection = sound(tmp_path)
     check(collection)
