@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import slow_but
 
 from mdl_tf import load_model, optimizers
 from mdl_tf.losses import MarginDiscriminateLoss
@@ -89,6 +90,7 @@ def small_model(policy="float32", jit=False, factors=None, **named):
     return model
 
 
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 X = RNG.normal(size=(24, 4)).astype(np.float32)
 Y = np.arange(24) % 6
 
@@ -98,8 +100,8 @@ def fit(model, epochs):
     return model.get_weights()
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("policy", slow_but(("float32", "mixed_float16"), POLICIES, POLICIES))
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.longest)])
 def test_through_fit(policy, jit):
     """One step of Adam goes the learning rate far, whatever the gradient."""
     model = small_model(policy, jit, head=100.0)

@@ -235,12 +235,12 @@ def _open(model, output, input_range):
     from mdl_tf.index.embedder import open_embedder
 
     embedder = open_embedder(model, output=output, input_range=input_range)
-    run = None
-    if (Path(model).expanduser() / "config.json").is_file():
-        from mdl_tf.runs import Run
+    from mdl_tf.runs import Run
+    from mdl_tf.runs.folder import find_run
 
-        run = Run.open(Path(model).expanduser())
-    return embedder, run, embedder.augment
+    path = Path(model).expanduser()
+    folder = path if (path / "config.json").is_file() else find_run(path)
+    return embedder, folder and Run.open(folder), embedder.augment
 
 
 @contextlib.contextmanager

@@ -97,6 +97,7 @@ def networks(tmp_path_factory):
     return expected, loaded_elsewhere(folder, NETWORKS), wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_saved_network_holds_its_units(networks, name):
     expected, found, wrong = (embeddings[name] for embeddings in networks)

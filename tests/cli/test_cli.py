@@ -344,6 +344,7 @@ def signalled(number, folder, *arguments):
     return process, state
 
 
+@pytest.mark.slow
 def test_interrupting_says_how_to_go_on(tmp_path):
     arguments = ["train", *SMALL, "--epochs", "500", "--steps-per-epoch", "5", "--name", "long"]
     process, _ = signalled(signal.SIGINT, tmp_path, *arguments)

@@ -75,8 +75,8 @@ def under(request):
     ("mode", "under", "jit"),
     [
         *((mode, "float32", False) for mode in BATCH_NORMS),
-        ("statistics", "mixed_float16", False),
-        ("statistics", "mixed_bfloat16", True),
+        pytest.param("statistics", "mixed_float16", False, marks=pytest.mark.slow),
+        pytest.param("statistics", "mixed_bfloat16", True, marks=pytest.mark.longest),
     ],
     indirect=["under"],
 )

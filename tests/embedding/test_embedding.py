@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import slow_but
 
 import mdl_tf
 from mdl_tf.backbones import Conv4, InceptionBN, conv4, inception_bn
@@ -22,9 +23,10 @@ def pictures(count, size=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "size", [(32, 32), (33, 47), (48, 48), (56, 64), (96, 33), (112, 112), (299, 40)]
-)
+SIZES = [(32, 32), (33, 47), (48, 48), (56, 64), (96, 33), (112, 112), (299, 40)]
+
+
+@pytest.mark.parametrize("size", slow_but(SIZES[:2], SIZES))
 def test_inception_bn_runs_at_every_size_from_32_up(size):
     for side, found in zip(
         size, InceptionBN(input_shape=(*size, 3)).output_shape[1:3], strict=True

@@ -221,6 +221,12 @@ def test_any_size_is_resized_as_for_training(to, tmp_path, run):
 
 
 @pytest.mark.slow
+def test_the_model_of_a_run_is_tried_on_its_data(tmp_path, run):
+    exported = export(run / "model.keras", "savedmodel", tmp_path / "network")
+    assert "the run's validation data" in exported.compared
+
+
+@pytest.mark.slow
 def test_features_are_exported_too(tmp_path):
     inputs = keras.Input((5,))
     outputs = keras.layers.UnitNormalization()(keras.layers.Dense(3)(inputs))

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import slow_but
 from PIL import Image
 
 from mdl_tf import batches
@@ -55,7 +56,7 @@ def files_of(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("augment", AUGMENTATIONS)
+@pytest.mark.parametrize("augment", slow_but(("none", "crop", "modern"), AUGMENTATIONS))
 @pytest.mark.parametrize("cache", ["ram", "disk"])
 def test_cached_streams_equal_cold_ones(photographs, tmp_path, augment, cache):
     cold = seen(photographs, augment)

@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from helpers import slow_but
 
 from mdl_tf import batches
 from mdl_tf.datasets import ImageSet
@@ -64,7 +65,7 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", slow_but(("graph",), MODES))
 def test_the_metric_is_the_share_of_the_epoch(mode):
     for name, labels in LABELS.items():
         if mode != "graph" and name not in ("few", "short last batch"):

@@ -105,6 +105,7 @@ def test_each_fold_has_classes_and_a_seed_of_its_own(finished):
     assert not np.allclose(first, second)
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_the_networks_alone_and_together(finished):
     run, results, _ = finished
     _, _, test = datasets.load("digits", validation=0)

@@ -169,7 +169,7 @@ def scripted(monkeypatch, start, epochs):
 @pytest.mark.parametrize(
     ("frozen", "epochs", "is_kept"),
     [
-        (False, (0.2, 0.3), True),
+        pytest.param(False, (0.2, 0.3), True, marks=pytest.mark.slow),
         pytest.param(False, (0.2, 0.31), False, marks=pytest.mark.longest),
         pytest.param(True, (0.2, 0.3), True, marks=pytest.mark.longest),
         (True, (0.2, 0.31), False),

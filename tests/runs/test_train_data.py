@@ -194,7 +194,7 @@ def test_a_csv_with_splits_boxes_queries_and_gallery(photographs, tmp_path):
     ("name", "settings"),
     [
         ("cub200", {"crop_to_box": True, "augment": "paper", "cache": "ram"}),
-        ("inshop", {"augment": "modern"}),
+        pytest.param("inshop", {"augment": "modern"}, marks=pytest.mark.slow),
     ],
 )
 def test_data_sets_of_the_papers_from_archive_to_metrics(name, settings, tmp_path, monkeypatch):
