@@ -182,7 +182,7 @@ def test_many_writers(connect):
 def test_a_lost_connection_is_made_again(connect):
     index, other = connect(), connect()
     index.add(grid(9))
-    other._store._all(
+    other._store._server.fetch(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
         "AND application_name = 'mdl_tf'"
     )
@@ -268,9 +268,10 @@ def test_a_password_is_written_nowhere(server, tmp_path, capsys, monkeypatch):
     index = Index.connect(secret, "secret")
     index.add(grid(3))
     texts = [repr(index), str(index.path), repr(index._store), repr(vars(index._store))]
+    texts.append(repr(vars(index._store._server)))
     index.save("copy")
     texts += [str(path.read_bytes()) for path in (tmp_path / "copy").iterdir()]
-    texts.append(str(index._store._all("SELECT * FROM mdl_tf_indexes")))
+    texts.append(str(index._store._server.fetch("SELECT * FROM mdl_tf_indexes")))
     wrong = [
         secret.replace("postgresql://", "postgresql://x y"),
         secret.replace("host=", "hosst="),
