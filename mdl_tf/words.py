@@ -75,6 +75,19 @@ def clean(text, most=None):
     return "".join(_escape(c) if _is_hidden(c) else c for c in line)
 
 
+def is_text(text):
+    """Whether a text can be the name of a file for TensorFlow: in UTF-8, without NUL.
+
+    Args:
+        text: any text; a name that the system has in another encoding has halves of characters.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def _is_hidden(character):
     return (
         unicodedata.category(character) in ("Cc", "Cs")

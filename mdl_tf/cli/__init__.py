@@ -23,7 +23,7 @@ from mdl_tf.cli import (
 )
 from mdl_tf.cli.common import Parser, printing_safely, refused_by_disk
 from mdl_tf.config import ConfigError
-from mdl_tf.words import clean, shorten
+from mdl_tf.words import clean, is_text, shorten
 
 _COMMANDS = {
     "train": train.run,
@@ -107,10 +107,10 @@ def main(argv=None):
 
 def _run(argv):
     for argument in argv:
-        if "\0" in argument:
+        if not is_text(argument):
             raise ConfigError(
-                "An argument must not hold the character NUL. "
-                f"Received: {shorten(clean(argument), 80)}"
+                "An argument must be in UTF-8, as TensorFlow names files, without the character "
+                f"NUL. Received: {shorten(clean(argument), 80)}"
             )
     args, unknown = _parser().parse_known_args(argv)
     if unknown:
@@ -126,13 +126,10 @@ def _tell(error):
     from mdl_tf.images.file import find_message
 
     # Of a file that changed while it was used, in the words of TensorFlow around it.
-    message = find_message(str(error))
-    if message or isinstance(error, ValueError):
-        print(f"mdl-tf: error: {message or error}", file=sys.stderr)
-        return 2
-    from mdl_tf.images.file import find_message
-
-    told = find_message(str(error)) or refused_by_disk(error)
+    told = find_message(str(error))
+    if told is None and isinstance(error, ValueError):
+        told = str(error)
+    told = told or refused_by_disk(error)
     if told is None and isinstance(error, MemoryError):
         told = "There is not enough memory for this: take fewer or smaller images, or batches"
     if told is not None:

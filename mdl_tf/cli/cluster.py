@@ -173,7 +173,7 @@ def _opened(args):
                 changes = index.add(args.folder, on_corrupt=args.on_corrupt, progress=line)
                 line.done(len(index), "images")
             for problem in changes.left_out:
-                print(f"  left out: {problem.path}, which {problem.reason}")
+                print(f"  left out: {problem}")
             yield index
 
 

@@ -91,7 +91,7 @@ def _read(args):
         )
         line.done(len(collection.images), collection.images.kind)
     for problem in collection.problems:
-        print(f"  left out: {problem.path}, which {problem.reason}")
+        print(f"  left out: {problem}")
     return collection
 
 

@@ -6,6 +6,7 @@ from mdl_tf.cli import asking, index_classes
 from mdl_tf.cli.common import Parser, add_on_corrupt, add_own_model
 from mdl_tf.config import ConfigError
 from mdl_tf.progress import quiet
+from mdl_tf.words import clean
 
 
 def add_to(commands):
@@ -156,7 +157,7 @@ def _change(args, index, columns=None):
             changes = change(source, columns=columns, on_corrupt=args.on_corrupt, progress=line)
             line.done(changes.added + changes.changed, "images")
         for problem in changes.left_out:
-            print(f"  left out: {problem.path}, which {problem.reason}")
+            print(f"  left out: {problem}")
         print(
             f"{index.path}: {changes.added:,} added, {changes.changed:,} changed, "
             f"{changes.unchanged:,} as they were, {changes.removed:,} removed; "
@@ -167,12 +168,12 @@ def _change(args, index, columns=None):
 def _show(index):
     labels = index.labels
     print(f"{index.path}: {len(index):,} vectors of {index.width or 0} numbers")
-    print(f"Labels: {len(labels):,}" + "".join(f"\n  {n:>8,}  {k}" for k, n in labels[:10]))
+    print(f"Labels: {len(labels):,}" + "".join(f"\n  {n:>8,}  {clean(k)}" for k, n in labels[:10]))
     if len(labels) > 10:
         print(f"  and {len(labels) - 10:,} more")
     print(f"Search: {index.kind}")
     if index.columns:
-        print(f"Columns: {', '.join(index.columns)}")
+        print(f"Columns: {', '.join(map(clean, index.columns))}")
 
 
 def add_server(parser, with_model=True):

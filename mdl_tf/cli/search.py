@@ -85,7 +85,7 @@ def run_embed(args):
         )
         line.done(len(vectors), "images")
     for problem in vectors.left_out:
-        print(f"  left out: {problem.path}, which {problem.reason}")
+        print(f"  left out: {problem}")
     vectors.save(output)
     size = vectors.embeddings.shape[1]
     print(f"{args.output}: {len(vectors):,} vectors of {size} numbers")

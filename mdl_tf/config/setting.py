@@ -3,6 +3,7 @@
 import dataclasses
 
 from mdl_tf.checks import check_integer, check_number, shown
+from mdl_tf.words import is_text
 
 TOO_LARGE = 2**31  # for a count or a size: TensorFlow counts in 32 bits
 
@@ -106,9 +107,9 @@ def check(field, value):
         raise ConfigError(
             f"`{field.name}` must be {allowed}. Received: {field.name}={shown(value)}"
         )
-    if isinstance(value, str) and "\0" in value:
+    if isinstance(value, str) and not is_text(value):
         raise ConfigError(
-            f"`{field.name}` must be text without the character NUL. "
+            f"`{field.name}` must be text in UTF-8 without the character NUL. "
             f"Received: {field.name}={shown(value)}"
         )
     return value

@@ -9,6 +9,7 @@ import numpy as np
 
 from mdl_tf.checks import check_integer, check_number
 from mdl_tf.datasets import content
+from mdl_tf.words import clean
 
 SIDES = ("train", "validation", "test")
 _CONTENTS = ("images", "paths", "features")
@@ -188,10 +189,13 @@ def join(first, second, name):
 
 
 class Problem(NamedTuple):
-    """A file or folder that cannot be used, and why."""
+    """A file or folder that cannot be used, and why; as a text on one line."""
 
     path: str
     reason: str
+
+    def __str__(self):
+        return f"{clean(self.path)}, which {clean(self.reason)}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

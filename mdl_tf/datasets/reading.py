@@ -141,10 +141,9 @@ def read(
 
 def _warn_of_problems(collection):
     if collection.problems:
-        first = collection.problems[0]
         warnings.warn(
-            f"{len(collection.problems):,} images or folders were left out, such as {first.path}, "
-            f"which {first.reason}.",
+            f"{len(collection.problems):,} images or folders were left out, such as "
+            f"{collection.problems[0]}.",
             stacklevel=3,
         )
     return collection

@@ -12,6 +12,7 @@ from mdl_tf.checks import ON_CORRUPT
 from mdl_tf.datasets.cache import data_folder, store_arrays, stored_arrays
 from mdl_tf.datasets.image_set import Collection, ImageSet, Problem
 from mdl_tf.images import file as image_file
+from mdl_tf.words import clean
 
 _CORES = os.cpu_count() or 1
 # Reading waits for the disk, unpacking for the processor.
@@ -43,7 +44,7 @@ class CorruptImagesError(ValueError):
 
     def __init__(self, problems, total):
         self.problems = tuple(problems)
-        shown = [f"  {problem.path}: {problem.reason}" for problem in self.problems[:SHOWN]]
+        shown = [f"  {clean(path)}: {clean(reason)}" for path, reason in self.problems[:SHOWN]]
         more = len(self.problems) - SHOWN
         lines = "\n".join([*shown, f"  and {more:,} more"] if more > 0 else shown)
         super().__init__(
@@ -138,7 +139,7 @@ def check_files(paths, name="paths"):
     try:
         return check(Collection(images, ("test",)), singles=True).images
     except CorruptImagesError as error:
-        listed = "; ".join(f"{path} {reason}" for path, reason in error.problems)
+        listed = "; ".join(f"{clean(path)} {reason}" for path, reason in error.problems)
         raise ValueError(
             f"`{name}` must be image files that can be used. Received: {listed}"
         ) from error

@@ -12,6 +12,8 @@ import threading
 import zlib
 from typing import NamedTuple
 
+from mdl_tf.words import clean
+
 # What a person calls a photograph; `examine` says which of them TensorFlow can read by itself.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -237,7 +239,7 @@ def read_again(path):
         return read(path)
     except Exception as error:
         reason = examine(path).problem or f"cannot be read: {error}"
-        raise ValueError(f"{_CHANGED}{path}, which {reason}") from error
+        raise ValueError(f"{_CHANGED}{clean(str(path))}, which {reason}") from error
 
 
 def find_message(text):

@@ -130,7 +130,7 @@ def describe_data(data, report):
         report: a function that prints a line.
     """
     for problem in data.problems[:LISTED]:
-        report(f"  left out: {problem.path}, which {problem.reason}")
+        report(f"  left out: {problem}")
     if len(data.problems) > LISTED:
         report(f"  left out in all: {len(data.problems):,} (left_out.csv)")
     for part in data.sides.values():

@@ -15,7 +15,7 @@ from mdl_tf.config import ConfigError
 from mdl_tf.files import UNFINISHED, locked, replacing
 from mdl_tf.reading import read_json
 from mdl_tf.runs.shapes import check_shape
-from mdl_tf.words import as_cell, clean, printable, shorten
+from mdl_tf.words import as_cell, clean, is_text, printable, shorten
 
 LOCK = ".lock"
 MOST_NAME = 200  # bytes of a name: file systems take 255, and numbers are put behind it
@@ -72,9 +72,15 @@ class Store:
         """Make the folder and those above it; `discard` removes what was made here.
 
         Raises:
+            ConfigError: if TensorFlow cannot write there, whatever the working folder is called.
             FileExistsError: if it exists.
             OSError: if it cannot be made.
         """
+        if not is_text(str(self.folder.absolute())):
+            raise ConfigError(
+                "`runs_dir` must be a folder whose whole path is in UTF-8, as TensorFlow names "
+                f"files. Received: {clean(str(self.folder.absolute()))}"
+            )
         missing = []
         for part in (self.folder, *self.folder.parents):
             if part.exists():

@@ -147,11 +147,6 @@ def test_names_that_lead_elsewhere_are_refused(command, name, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nul_in_an_argument_is_told(capsys):
-    assert cli.main(["evaluate", "a\0b"]) == 2
-    assert "must not hold the character NUL" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("k", ["9" * 400, "0", "-1", "1.5", "x"])
 def test_counts_that_are_none(k, here, capsys):
     assert cli.main(["search", "runs/colours", "photos", "photos/reds/0.png", "-k", k]) == 2
