@@ -61,6 +61,17 @@ CASES += [
     for value in ("'x'", "[1]")
 ]
 CASES += [
+    (f"losses.{name}()(Y[:0], X[:0])", "must be of at least one image") for name in _SETTINGS
+]
+CASES += [
+    (f"losses.{name}(){call}", "`sample_weight` must have shape `(B,)` or `(B, 1)`")
+    for name in ("MarginDiscriminateLoss", "TripletLoss")
+    for call in (
+        *(f"(Y, X, sample_weight=np.ones({shape}))" for shape in ("(4, 2)", "(4, 4)", "(1, 4)")),
+        *(f"(Y, X, sample_weight=np.ones({shape}))" for shape in ("3", "(3, 1)", "(4, 1, 1)")),
+    )
+]
+CASES += [
     (f"losses.{name}({value})", "`num_classes` must be an integer")
     for name in _PROXIES
     for value in ("0", "2.0", "True", "2**24 + 1")

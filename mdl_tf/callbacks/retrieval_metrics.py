@@ -143,8 +143,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
                 )
 
     def _look_at_validation(self):
-        """Embed the first batch, and read on until a class has two images."""
-        seen, images = set(), 0
+        """Embed the first batch, and read on until there is something to find and to confuse."""
+        seen, images, some_pair = set(), 0, False
         for pixels, labels in read_batches(self._source, "validation"):
             if labels is None:
                 raise ValueError(_without_labels(pixels))
@@ -154,8 +154,14 @@ class RetrievalMetrics(keras.callbacks.Callback):
             images += len(labels)
             before = len(seen)
             seen.update(labels.tolist())
-            if len(seen) < before + len(labels):
+            some_pair = some_pair or len(seen) < before + len(labels)
+            if some_pair and len(seen) > 1:
                 return
+        if some_pair:
+            raise ValueError(
+                "`validation` must have two classes, or everything that is found is right. "
+                f"Received: {images:,} images of one class"
+            )
         raise ValueError(
             "`validation` must have a class with two images, or nothing can be found. Received: "
             + (f"{images:,} images, all alone in their class" if images else "no images")

@@ -18,7 +18,7 @@ from keras import ops
 from mdl_tf.losses import references as refs
 from mdl_tf.losses.anchors import warn_of_few_in, watch_batches
 from mdl_tf.losses.calling import find_unused_losses, refuse_what_fails
-from mdl_tf.losses.checks import check_batch, class_indices
+from mdl_tf.losses.checks import check_batch, check_sample_weight, class_indices
 from mdl_tf.losses.pairs import local_ids
 from mdl_tf.losses.tile_size import check_tile
 
@@ -228,6 +228,7 @@ class MetricLoss(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         labels, embeddings = check_batch(y_true, y_pred)
+        sample_weight = check_sample_weight(sample_weight, labels)
         if find_unused_losses(self):
             raise ValueError(
                 "`compile` trains the first of several losses of one output alone. Give it their "
@@ -238,6 +239,11 @@ class MetricLoss(keras.losses.Loss):
         if refs.find_replicas() is not None or self._memory is not None:
             embeddings = ops.cast(embeddings, self.dtype)
             return self._call_against_references(labels, embeddings, sample_weight)
+        if labels.shape[0] == 0:
+            raise ValueError(
+                "`embeddings` (`y_pred`) must be of at least one image. "
+                f"Received: embeddings with shape={tuple(embeddings.shape)}"
+            )
         if self.compares_images:
             watch_batches(self, labels)
         labels = self._small_ids(labels)
@@ -256,7 +262,6 @@ class MetricLoss(keras.losses.Loss):
         references = references._replace(labels=self._small_ids(references.labels))
         losses = self.compute(references.take_own(references.labels), embeddings, references)
         if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight)
             losses = losses * ops.cast(ops.reshape(sample_weight, (-1,)), losses.dtype)
         loss = ops.sum(losses)
         if self.reduction != "sum":

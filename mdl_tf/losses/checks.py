@@ -87,6 +87,35 @@ def check_labels(labels):
     return ops.cast(ops.reshape(labels, (-1,)), "int64")
 
 
+def check_sample_weight(sample_weight, labels):
+    """Convert the weights of anchors to a tensor.
+
+    Args:
+        sample_weight: numbers, shape `(B,)` or `(B, 1)`, or one for all; `None` for none.
+        labels: what `check_labels` returned, `(B,)`.
+
+    Returns:
+        The tensor, or `None`.
+
+    Raises:
+        ValueError: for another shape. Keras would multiply each loss with a whole row.
+    """
+    if sample_weight is None:
+        return None
+    sample_weight = ops.convert_to_tensor(sample_weight)
+    shape = _static_shape(sample_weight)
+    if not shape:
+        return sample_weight
+    length = labels.shape[0]
+    fits = len(shape) == 1 or (len(shape) == 2 and shape[1] in (1, None))
+    if not fits or (None not in (length, shape[0]) and shape[0] not in (1, length)):
+        raise ValueError(
+            "`sample_weight` must have shape `(B,)` or `(B, 1)`, a weight for each anchor. "
+            f"Received: sample_weight with shape={shape}, labels with shape=({length},)"
+        )
+    return sample_weight
+
+
 def _static_shape(tensor):
     """The shape with None for unknown lengths, or None if not even the rank is known."""
     try:

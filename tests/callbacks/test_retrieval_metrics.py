@@ -229,6 +229,7 @@ def mapped(function):
     ("make", "message"),
     [
         (lambda: RetrievalMetrics((IMAGES[:3], np.arange(3))), "3 images, all alone in their"),
+        (lambda: RetrievalMetrics((IMAGES, LABELS * 0)), "Received: 30 images of one class"),
         (mapped(lambda x, y: x), "must be batches of (images, labels)"),
         (lambda: RetrievalMetrics(IMAGES), "Received: images without labels"),
         (mapped(lambda x, y: {"pixels": x, "class": y}), "dicts with the keys"),
