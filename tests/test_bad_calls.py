@@ -60,9 +60,7 @@ CASES += [
     for setting in settings
     for value in ("'x'", "[1]")
 ]
-CASES += [
-    (f"losses.{name}()(Y[:0], X[:0])", "must be of at least one image") for name in _SETTINGS
-]
+CASES += [(f"losses.{name}()(Y[:0], X[:0])", "must be of at least one image") for name in _SETTINGS]
 CASES += [
     (f"losses.{name}(){call}", "`sample_weight` must have shape `(B,)` or `(B, 1)`")
     for name in ("MarginDiscriminateLoss", "TripletLoss")
