@@ -111,9 +111,7 @@ def generalized_lifted_structure_loss(
     comparisons. Known: as soft as it is, on unit vectors every anchor stays active.
     """
     if tile is not None:
-        bound, valid = tiled_soft_violation(
-            labels, embeddings, references, margin, 1.0, distance, tile
-        )
+        bound, valid = tiled_soft_violation(embeddings, references, margin, 1.0, distance, tile)
     else:
         distances = DISTANCES[distance](embeddings, references.embeddings)  # -> (B, M)
         positives, negatives = pair_masks(labels, references)  # (B,) -> (B, M)

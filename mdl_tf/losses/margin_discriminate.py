@@ -104,7 +104,7 @@ def margin_discriminate_loss(
     """
     if tile is not None:
         bound, valid = tiled_soft_violation(
-            labels, embeddings, references, margin, sharpness, distance, tile
+            embeddings, references, margin, sharpness, distance, tile
         )
     else:
         distances = DISTANCES[distance](embeddings, references.embeddings)  # -> (B, M)

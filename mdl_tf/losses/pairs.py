@@ -35,11 +35,20 @@ def local_ids(labels):
         labels: integers of any width, shape `(B,)`.
 
     Returns:
-        Integers in `[0, B)`, shape `(B,)`, equal exactly where the labels are: the position of the
-        class's first image when the batch is sorted. In memory that grows with B.
+        Integers in `[0, B)`, int32, shape `(B,)`, equal exactly where the labels are: the number of
+        the class among those of the batch. In memory that grows with B.
     """
-    # Not by `keras.ops`, whose search up to Keras 3.8 asks a symbolic tensor for its length.
-    return tf.searchsorted(tf.sort(labels), labels, side="left")
+    order, classes = _sort_by_class(labels)
+    return tf.gather(classes, tf.argsort(order))
+
+
+def _sort_by_class(labels):
+    """Of each place in the batch sorted by class: which image is there, and of which class."""
+    # Not by `tf.searchsorted`, which is B^2 comparisons in as much memory under XLA.
+    order = tf.argsort(labels, stable=True)
+    ordered = tf.gather(labels, order)
+    begins = tf.cast(ordered != tf.roll(ordered, 1, axis=0), tf.int32)
+    return order, tf.cumsum(begins) - begins[:1]
 
 
 def anchors_that_count(labels):
@@ -66,8 +75,10 @@ def class_order(labels):
         order of the batch; and of each image where its class begins there, how many images of its
         class come before it, and how many images the class has.
     """
-    ordered = tf.sort(labels)
-    first = tf.searchsorted(ordered, labels, side="left")
-    images = tf.searchsorted(ordered, labels, side="right") - first
-    order = tf.argsort(first, stable=True)
+    order, classes = _sort_by_class(labels)
+    size = tf.size(labels)
+    place = tf.range(size)
+    of_each = tf.gather(classes, tf.argsort(order))
+    first = tf.gather(tf.math.unsorted_segment_min(place, classes, size), of_each)
+    images = tf.gather(tf.math.unsorted_segment_sum(tf.ones_like(place), classes, size), of_each)
     return order, first, tf.argsort(order) - first, images

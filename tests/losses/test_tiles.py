@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import slow_but
 from helpers.loss_rows import ROWS
 
 from mdl_tf import losses
@@ -246,3 +247,26 @@ print(peak() - before)
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert float(done.stdout.split()[-1]) < 100
+
+
+@pytest.mark.parametrize("row", slow_but(HAS_TILES[:1], HAS_TILES, HAS_TILES))
+def test_xla_keeps_no_array_of_all_pairs(row):
+    """Nor of all labels with each other: `tf.searchsorted` is that under XLA."""
+    size = 320
+    labels = tf.constant(np.arange(size) % 30)
+    x = tf.constant(RNG.normal(size=(size, 5)).astype(np.float32))
+
+    def arrays_of_pairs(tile):
+        loss, variables = make(row, tile)
+
+        @tf.function(jit_compile=True, autograph=False)
+        def compiled(labels, x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = loss(labels, x)
+            return value, tape.gradient(value, [x, *variables])
+
+        return f"{size},{size}" in compiled.experimental_get_compiler_ir(labels, x)("optimized_hlo")
+
+    assert arrays_of_pairs(None)
+    assert not arrays_of_pairs(32)
