@@ -58,7 +58,9 @@ def angular_loss(labels, embeddings, *, alpha=45.0, references=None):
         has_negative = ops.any(negatives, axis=1)
         scaled = ops.where(negatives, 4 * squared_tangent * similarities, -float("inf"))
         # It only keeps the exponentials in range, the value does not depend on it.
-        largest = ops.stop_gradient(ops.where(has_negative, ops.max(scaled, axis=1), 0.0))
+        largest = ops.stop_gradient(
+            ops.where(has_negative, ops.max(scaled, axis=1, initial=-float("inf")), 0.0)
+        )
         return ops.exp(scaled - largest[:, None]), largest, has_negative
 
     exponentials, largest, has_negative = exponentials_of(similarities, negatives)

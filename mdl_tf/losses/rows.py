@@ -25,8 +25,10 @@ def farthest_and_nearest(distances, positives, negatives):
         mask of those that do not, `(B,)`.
     """
     valid = valid_anchors(positives, negatives)
-    farthest = ops.max(ops.where(positives, distances, -float("inf")), axis=1)
-    nearest = ops.min(ops.where(negatives, distances, float("inf")), axis=1)
+    infinity = float("inf")
+    # `initial`, since a replica may have no anchors, which `ops.max` refuses in eager mode.
+    farthest = ops.max(ops.where(positives, distances, -infinity), axis=1, initial=-infinity)
+    nearest = ops.min(ops.where(negatives, distances, infinity), axis=1, initial=infinity)
     return ops.where(valid, farthest, 0.0), ops.where(valid, nearest, 0.0), valid
 
 
@@ -41,7 +43,7 @@ def log_sum_exp(values, mask):
         Shape `(N,)`; minus infinity, with gradient 0, for a row without entries.
     """
     masked = ops.where(mask, values, -float("inf"))
-    largest = ops.max(masked, axis=1)
+    largest = ops.max(masked, axis=1, initial=-float("inf"))
     present = largest > -float("inf")
     # It only keeps the exponentials in range, the value does not depend on it.
     largest = ops.stop_gradient(ops.where(present, largest, 0.0))

@@ -111,7 +111,7 @@ def _active_triplets(references, distances, masks, margin, mining):
     dtype = distances.dtype
     order, *of_each = class_order(references.labels)
     first, rank, images = (references.take_own(values) for values in of_each)  # (B,) each
-    most = ops.max(of_each[-1])
+    most = ops.max(of_each[-1], initial=0)
     index = ops.arange(ops.shape(order)[0])
     has_negative = ops.any(negatives, axis=1)
 

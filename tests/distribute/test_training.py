@@ -89,14 +89,14 @@ def wait_for(happened, seconds=180):
         time.sleep(0.02)
 
 
-def check_workers(done, folder, one):
+def check_workers(done, folder, one, most=1e-4):
     """All ended well, the chief alone told and wrote, and the run is that of one device."""
     assert [code for code, _, _ in done] == [0] * len(done), done
     for index, (_, said, _) in enumerate(done[1:], 2):
         lines = said.splitlines()
         assert lines == [f"Worker {index} of {len(done)}: the chief alone writes {folder / 'r'}."]
     assert [path.name for path in folder.iterdir()] == ["r"]
-    check_alike(folder / "r", one)
+    check_alike(folder / "r", one, most)
 
 
 @pytest.mark.longest
@@ -105,7 +105,9 @@ def test_workers_give_the_run_of_one_device(workers, devices, one, tmp_path):
     given = ["train", *DIGITS, "--runs-dir", str(tmp_path), "--name", "r"]
     given += ["--devices", str(devices)] if devices else []
     done = clusters.finish(clusters.start([*commands.COMMAND, *given], workers))
-    check_workers(done, tmp_path, one)
+    # Adam makes of the rounding of a gradient near 0 a whole step, which distances show: four sums
+    # in another order were off by 4e-4 once.
+    check_workers(done, tmp_path, one, 1e-3 if devices else 1e-4)
     assert f"Train on {workers * (devices or 1)} replicas." in done[0][1]
 
 

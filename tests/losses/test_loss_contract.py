@@ -352,13 +352,20 @@ def test_labels_that_are_no_class_indices_are_refused(row, wrong):
     assert np.isnan(value)
 
 
+def after_a_step(row):
+    """A model after one step from the weights of the row."""
+    model = compiled(row, "graph", ranks=(1, 0))
+    start(model, row)
+    model.fit(EMBEDDINGS, LABELS, shuffle=False, verbose=0)
+    return model
+
+
 @pytest.fixture(scope="module")
 def reloaded(tmp_path_factory):
     """What a process that knows only `mdl_tf.load_model` makes of saved models."""
     folder = tmp_path_factory.mktemp("models")
     for row in THREE:
-        fit_step(row, "graph", LABELS, EMBEDDINGS)
-        compiled(row, "graph", ranks=(1, 0)).save(folder / f"{row}.keras")
+        after_a_step(row).save(folder / f"{row}.keras")
     np.savez(folder / "batch.npz", labels=LABELS, embeddings=EMBEDDINGS)
     script = (
         "import json, sys, keras, numpy as np, mdl_tf\n"
@@ -386,8 +393,7 @@ def reloaded(tmp_path_factory):
 @pytest.mark.slow
 @three_rows
 def test_saved_model_goes_on_in_a_fresh_process(row, reloaded):
-    model = compiled(row, "graph", ranks=(1, 0))
-    fit_step(row, "graph", LABELS, EMBEDDINGS)
+    model = after_a_step(row)
     config, value, iterations = reloaded[0][row]
     assert config == make(row).get_config()
     history = model.fit(EMBEDDINGS, LABELS, shuffle=False, verbose=0)

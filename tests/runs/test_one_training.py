@@ -69,9 +69,9 @@ def test_what_a_comparison_keeps_loads_without_this_library(tmp_path):
 def test_raw_pixels_are_measured_once_for_all_folds_and_a_cache_decodes_once(tmp_path, monkeypatch):
     calls, real = {"raw": 0, "decoded": 0}, single.measure_raw
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         calls["raw"] += 1
-        return real(*arguments)
+        return real(*arguments, **options)
 
     ordered = single.ordered_stream
 
