@@ -238,8 +238,7 @@ def _open(model, output, input_range):
     from mdl_tf.runs import Run
     from mdl_tf.runs.folder import find_run
 
-    path = Path(model).expanduser()
-    folder = path if (path / "config.json").is_file() else find_run(path)
+    folder = find_run(Path(model).expanduser())
     return embedder, folder and Run.open(folder), embedder.augment
 
 

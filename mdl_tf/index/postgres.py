@@ -16,7 +16,7 @@ from mdl_tf.index.kinds import Kind, count_clusters
 from mdl_tf.index.postgres_where import as_sql
 from mdl_tf.index.recall import K, sample, tune, without_itself
 from mdl_tf.index.rows import Row
-from mdl_tf.index.server import Server, as_json
+from mdl_tf.index.server import Server
 from mdl_tf.index.store import Store
 from mdl_tf.metrics.blocks import measure_distances
 
@@ -245,7 +245,7 @@ class Postgres:
             with connection.cursor() as cursor, cursor.copy(copy) as lines:
                 lines.set_types(["text", "text", "text", "text", "jsonb", "vector"])
                 for row, vector in zip(rows, vectors, strict=True):
-                    columns = as_json(row.columns)
+                    columns = self._server.as_json(row.columns)
                     lines.write_row((*row[1:5], columns, vector))
             # Two writers of the same names take them in the same order, and none waits for ever.
             fields = f"{_FIELDS}, vector"
@@ -270,6 +270,7 @@ class Postgres:
     def update(self, rows):
         """Change labels and columns of rows that are there."""
         text = f"UPDATE {self._rows()} SET label = %s, columns = %s WHERE place = %s"
+        as_json = self._server.as_json
         with self._server.transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(text, [(row.label, as_json(row.columns), row.place) for row in rows])
 

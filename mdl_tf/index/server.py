@@ -109,17 +109,15 @@ class Server:
         with self._lock, self._telling():
             return self._open().execute(text, values, binary=True).fetchall()
 
+    def as_json(self, value):
+        """A value as a column of the type `jsonb` takes it."""
+        return self._psycopg.types.json.Jsonb(value)
+
     def close(self):
         """Let go of the connection."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-
-
-def as_json(value):
-    """A value as a column of the type `jsonb` takes it."""
-    psycopg, _ = _import_psycopg()
-    return psycopg.types.json.Jsonb(value)
 
 
 def _describe(parts):

@@ -38,17 +38,18 @@ def local_ids(labels):
         Integers in `[0, B)`, int32, shape `(B,)`, equal exactly where the labels are: the number of
         the class among those of the batch. In memory that grows with B.
     """
-    order, classes = _sort_by_class(labels)
-    return tf.gather(classes, tf.argsort(order))
+    _, _, ids = _sort_by_class(labels)
+    return ids
 
 
 def _sort_by_class(labels):
-    """Of each place in the batch sorted by class: which image is there, and of which class."""
+    """The images class by class; and of each its place there, and the number of its class."""
     # Not by `tf.searchsorted`, which is B^2 comparisons in as much memory under XLA.
     order = tf.argsort(labels, stable=True)
     ordered = tf.gather(labels, order)
     begins = tf.cast(ordered != tf.roll(ordered, 1, axis=0), tf.int32)
-    return order, tf.cumsum(begins) - begins[:1]
+    places = tf.argsort(order)
+    return order, places, tf.gather(tf.cumsum(begins) - begins[:1], places)
 
 
 def anchors_that_count(labels):
@@ -75,10 +76,8 @@ def class_order(labels):
         order of the batch; and of each image where its class begins there, how many images of its
         class come before it, and how many images the class has.
     """
-    order, classes = _sort_by_class(labels)
+    order, places, ids = _sort_by_class(labels)
     size = tf.size(labels)
-    place = tf.range(size)
-    of_each = tf.gather(classes, tf.argsort(order))
-    first = tf.gather(tf.math.unsorted_segment_min(place, classes, size), of_each)
-    images = tf.gather(tf.math.unsorted_segment_sum(tf.ones_like(place), classes, size), of_each)
-    return order, first, tf.argsort(order) - first, images
+    first = tf.gather(tf.math.unsorted_segment_min(places, ids, size), ids)
+    images = tf.gather(tf.math.unsorted_segment_sum(tf.ones_like(ids), ids, size), ids)
+    return order, first, places - first, images

@@ -346,13 +346,13 @@ def _some(names):
 
 
 def find_run(path):
-    """The folder of the run whose best model a file is, or `None`.
+    """The folder of the run that a path is of, its folder or its best model; else `None`.
 
     Args:
         path: a `Path`.
     """
-    is_of_run = path.name == "model.keras" and (path.parent / CONFIG).is_file()
-    return path.parent if is_of_run else None
+    folder = path.parent if path.name == "model.keras" else path
+    return folder if (folder / CONFIG).is_file() else None
 
 
 def digest_of(sets):

@@ -26,18 +26,19 @@ def read_weights(run):
     return load_model(run / "model.keras", compile=False).get_weights()
 
 
-def check_alike(run, other, most=1e-4):
-    """Two runs have the same history and test metrics."""
+def check_alike(run, other, distances=1e-4):
+    """Two runs have the same history and test metrics; `distances` is the bound of mean ones."""
     rows, others = read_history(run), read_history(other)
     assert len(rows) == len(others) >= 2
     for row, its in zip(rows, others, strict=True):
         assert set(row) == set(its)
         # Sums in another order: a training from random weights grows their rounding at each step.
-        bound = most if row["epoch"] < 2 else 100 * most
+        later = row["epoch"] >= 2
         for key, value in row.items():
+            bound = 1e-2 if later else distances if key.endswith("_distance") else 1e-4
             assert value == pytest.approx(its[key], abs=bound, nan_ok=True), (key, row, its)
     trained = [json.loads((each / "metrics.json").read_text())["trained"] for each in (run, other)]
-    assert trained[0]["map_at_r"] == pytest.approx(trained[1]["map_at_r"], abs=100 * most)
+    assert trained[0]["map_at_r"] == pytest.approx(trained[1]["map_at_r"], abs=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +90,14 @@ def wait_for(happened, seconds=180):
         time.sleep(0.02)
 
 
-def check_workers(done, folder, one, most=1e-4):
+def check_workers(done, folder, one, distances=1e-4):
     """All ended well, the chief alone told and wrote, and the run is that of one device."""
     assert [code for code, _, _ in done] == [0] * len(done), done
     for index, (_, said, _) in enumerate(done[1:], 2):
         lines = said.splitlines()
         assert lines == [f"Worker {index} of {len(done)}: the chief alone writes {folder / 'r'}."]
     assert [path.name for path in folder.iterdir()] == ["r"]
-    check_alike(folder / "r", one, most)
+    check_alike(folder / "r", one, distances)
 
 
 @pytest.mark.longest
@@ -105,8 +106,8 @@ def test_workers_give_the_run_of_one_device(workers, devices, one, tmp_path):
     given = ["train", *DIGITS, "--runs-dir", str(tmp_path), "--name", "r"]
     given += ["--devices", str(devices)] if devices else []
     done = clusters.finish(clusters.start([*commands.COMMAND, *given], workers))
-    # Adam makes of the rounding of a gradient near 0 a whole step, which distances show: four sums
-    # in another order were off by 4e-4 once.
+    # Of four replicas a mean distance was off by 3.5e-4 after the first epoch once, where the loss
+    # was off by 1e-6 and Recall@1 not at all.
     check_workers(done, tmp_path, one, 1e-3 if devices else 1e-4)
     assert f"Train on {workers * (devices or 1)} replicas." in done[0][1]
 

@@ -152,10 +152,9 @@ class Changes(RuleBasedStateMachine):
             except Kill:
                 # What comes after the rows is derived from them.
                 kept = 3 if moment == "made" else 0
-                is_part = moment == "replace"
         self.index.close()
         self.index = Index.open(self.index.path)
-        if not kept and is_part:
+        if not kept and moment == "replace":
             # Behind the first part, the second, or all and the file that FAISS makes of them.
             kept = 1 + self.is_kept(parts[1])
             kept += kept == 2 and self.is_kept(parts[2])
