@@ -12,7 +12,7 @@ import threading
 import zlib
 from typing import NamedTuple
 
-from mdl_tf.words import clean
+from mdl_tf.words import clean, is_text
 
 # What a person calls a photograph; `examine` says which of them TensorFlow can read by itself.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -61,16 +61,15 @@ def examine(path):
     Returns:
         An `Examined`.
     """
+    if not is_text(str(path)):
+        return Examined("has a name that TensorFlow cannot open: not in UTF-8, or with a NUL")
     try:
-        str(path).encode()
         with _opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size < _LARGE:
                 return _examine(file, size)
             with _one_large:
                 return _examine(file, size)
-    except UnicodeEncodeError:
-        return Examined("has a name that is not UTF-8, which TensorFlow cannot open")
     except FileNotFoundError:
         return Examined("is not there")
     except OSError as error:

@@ -212,6 +212,14 @@ def test_what_is_no_photograph_is_not_waited_for_and_not_read_whole(tmp_path, ma
     assert grown < 200_000, "kilobytes"
 
 
+@pytest.mark.parametrize("name", ["caf\udce9.png", "a\0.png"])
+def test_a_name_that_tensorflow_cannot_open(tmp_path, name):
+    if "\0" not in name:
+        Image.new("RGB", (5, 5)).save(tmp_path / name)
+    problem = image_file.examine(tmp_path / name).problem
+    assert problem == "has a name that TensorFlow cannot open: not in UTF-8, or with a NUL"
+
+
 def test_a_pipe_is_not_read_where_nothing_was_examined(tmp_path):
     os.mkfifo(tmp_path / "x.jpg")
     for read in (image_file.read, image_file.thumbnail):
