@@ -46,7 +46,11 @@ def check_images(suspects):
         if share < thresholds.JUDGES
     ]
     share = counted / judged
-    verdict, small = level(share, *thresholds.SUSPECTS), ""
+    verdict, small, by_heart = level(share, *thresholds.SUSPECTS), "", ""
+    advice = [
+        "Look at them, the likeliest first: suspects.csv and suspects.png; put right or remove "
+        "what is wrong, and train again"
+    ]
     if suspects.median_size < thresholds.SMALL_CLASS:
         verdict = "look" if counted else verdict
         small = (
@@ -54,24 +58,38 @@ def check_images(suspects):
             "few says little about what belongs to it, so look at each suspect before you change "
             "its label."
         )
+    if _known_by_heart(suspects.right):
+        verdict = "look" if verdict == "ok" else verdict
+        by_heart = (
+            " The network knows its training images by heart, wrong labels too, so hardly any of "
+            "them can be seen."
+        )
+        advice.append(
+            "Train with folds, and ask about each: there every label is judged once by a network "
+            "that was not trained on it"
+        )
     return Finding(
         "labels of images",
         verdict,
         f"{counted:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
         f"their labels look wrong, and their nearest images are of that class; {nearest}."
         + "".join(silent)
-        + small,
+        + small
+        + by_heart,
         f"look from {thresholds.SUSPECTS[0]:.1%} of the images, wrong from "
         f"{thresholds.SUSPECTS[1]:.0%}, but never wrong with fewer than {thresholds.SMALL_CLASS} "
         f"images a class; an image counts from a score of {thresholds.SCORE:.2f} on (no "
         f"probability), if of its {thresholds.NEIGHBORS} nearest images none is of its own class "
         "and most are of the other. " + _LEARNED,
-        (
-            "Look at them, the likeliest first: suspects.csv and suspects.png; put right or remove "
-            "what is wrong, and train again",
-        ),
+        tuple(advice),
         numbers,
     )
+
+
+def _known_by_heart(right):
+    """Whether training images are nearly all at their own class, and validation images are not."""
+    seen, unseen = right.get("train", 0.0), right.get("validation", 1.0)
+    return seen >= thresholds.BY_HEART and unseen <= seen - thresholds.BEHIND
 
 
 def check_classes(suspects, names):

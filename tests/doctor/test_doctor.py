@@ -586,8 +586,24 @@ def test_only_the_side_that_the_network_knows_is_judged():
         f"their nearest images are of that class; 100% of the training images and "
         f"{found.right['validation']:.0%} of the validation images "
         "are nearest to the mean of their own class. Labels of the validation images are not "
-        "judged, below 30%."
+        "judged, below 30%. The network knows its training images by heart, wrong labels too, so "
+        "hardly any of them can be seen."
     )
+
+
+@pytest.mark.parametrize(
+    "train, validation, by_heart",
+    [(1.0, 0.6, True), (0.99, 0.79, True), (0.97, 0.5, False), (1.0, 0.81, False)]
+    + [(1.0, None, False), (None, 0.5, False)],
+)
+def test_labels_known_by_heart_are_no_good_sign(train, validation, by_heart):
+    embeddings, ids, _ = clouds()
+    right = {"train": train, "validation": validation}
+    right = {side: share for side, share in right.items() if share is not None}
+    said = labels.check_images(find_suspects(embeddings, ids)._replace(right=right))
+    assert said.level == ("look" if by_heart else "ok")
+    assert ("by heart" in said.said) == by_heart
+    assert any("folds" in line for line in said.advice) == by_heart
 
 
 def test_a_network_is_less_sure_of_what_it_knows_less():
