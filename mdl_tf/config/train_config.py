@@ -204,7 +204,7 @@ class TrainConfig:
     learning_rate: float | None = setting(
         None,
         "highest learning rate; default: 0.003; 0.001 for an embedding layer alone; with "
-        "pretrained weights 0.0001, and 3 times that for the embedding layer",
+        "pretrained weights 0.0003, and 3 times that for the embedding layer",
         above=0,
         optional=True,
     )

@@ -41,7 +41,7 @@ TASKS = {
             "epochs": 3,
             "steps_per_epoch": 70,
         },
-        {"sharpness": (10.0, 14.0, 20.0), "rate": (1e-4, 3e-4)},
+        {"sharpness": (10.0, 14.0, 20.0, 28.0), "rate": (1e-4, 3e-4, 6e-4, 1e-3)},
     ),
 }
 

@@ -47,7 +47,7 @@ def test_values_that_are_left_open_are_chosen_by_the_network(weights):
     }
     table = {
         (None, None): (64, 64, "random", "train", 3e-3, {}),
-        ("weights", weights): (32, None, "whitened", None, 1e-4, {"embedding": 3.0}),
+        ("weights", weights): (32, None, "whitened", None, 3e-4, {"embedding": 3.0}),
         ("learning_rate", 1e-3): (64, 64, "random", "train", 1e-3, {}),
     }
     for (name, value), expected in table.items():
