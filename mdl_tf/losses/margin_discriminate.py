@@ -81,19 +81,20 @@ def margin_discriminate_loss(
 
     The defaults were settled on classes held out of training, never on test classes: a layer on
     features of photographs, from a random start (`tests/benchmarks/study_readings.py`) and from a
-    whitening (`study_sharpness.py`), and a network from random weights on glyphs
-    (`study_glyphs.py`); the figures are in `tests/benchmarks/README.md`. Smooth
-    and hinge learn alike, and smooth never stops pulling; the hardest form, which moves one pair of
-    each kind an anchor, was far behind. Euclidean and cosine distances were alike, squared ones a
-    little behind.
+    whitening (`study_sharpness.py`), a pretrained network on the photographs themselves (the same),
+    and one from random weights on glyphs (`study_glyphs.py`); the figures are in
+    `tests/benchmarks/README.md`. Smooth and hinge learn alike, and smooth never stops pulling; the
+    hardest form, which moves one pair of each kind an anchor, was far behind. Euclidean and cosine
+    distances were alike, squared ones a little behind.
     Sharpness matters most: a pair whose distance is within log(100) / g of the hardest one's keeps
     1 % of its weight, so at 10 nearly all pairs of an untrained batch count, and the hard ones of a
     trained one. The best one grows with how much is learned: on features 7 from a random start and
     14 to 20 from a whitening, where the two are within 1 % in MAP@R and 20 is ahead in Recall@1; on
-    glyphs 10 after 120 batches and 20 after 360. The margin hardly mattered from 0 to 0.5:
-    the log-sum-exp over many negatives keeps anchors active. On features a mean in place of the
-    sums, and positives and negatives apart around a boundary, gave the same, and a softer sharpness
-    for the positives 1 % more, about which two seeds on glyphs disagreed: not enough for a setting.
+    photographs 10 at a rate of 1e-4 and 20 at the better one of 3e-4; on glyphs 10 after 120
+    batches and 20 after 360. The margin hardly mattered from 0 to 0.5: the log-sum-exp over many
+    negatives keeps anchors active. On features a mean in place of the sums, and positives and
+    negatives apart around a boundary, gave the same, and a softer sharpness for the positives 1 %
+    more, about which two seeds on glyphs disagreed: not enough for a setting.
 
     Source: Sun, Tang, Bai, "Learning Deep Embeddings via Margin-Based Discriminate Loss", S+SSPR
     2018, [doi 10.1007/978-3-319-97785-0_11](https://doi.org/10.1007/978-3-319-97785-0_11). Its

@@ -1,11 +1,10 @@
 """What a run begins with is what its guide's table says."""
 
 import re
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-from mdl_tf import runs
 from mdl_tf.config import TrainConfig
 from mdl_tf.runs.resolve import resolve
 
@@ -20,7 +19,7 @@ COLUMNS = {
 
 def table():
     """From the name of a setting to the cells of its row, without code marks."""
-    guide = Path(runs.__file__).with_name("README.md").read_text(encoding="utf-8")
+    guide = (ROOT / "mdl_tf" / "runs" / "README.md").read_text(encoding="utf-8")
     part = guide.split("## What a run begins with")[1].split("These are the defaults")[0]
     rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
     rows = [[cell.strip().replace("`", "") for cell in row] for row in rows[2:]]
