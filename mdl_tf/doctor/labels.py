@@ -40,27 +40,27 @@ def check_images(suspects):
             ("Mend what else is found here first, then ask again",),
             numbers,
         )
-    silent = [
+    remarks = [
         f" Labels of the {_IMAGES[side]} are not judged, below {thresholds.JUDGES:.0%}."
         for side, share in suspects.right.items()
         if share < thresholds.JUDGES
     ]
     share = counted / judged
-    verdict, small, by_heart = level(share, *thresholds.SUSPECTS), "", ""
+    verdict = level(share, *thresholds.SUSPECTS)
     advice = [
         "Look at them, the likeliest first: suspects.csv and suspects.png; put right or remove "
         "what is wrong, and train again"
     ]
     if suspects.median_size < thresholds.SMALL_CLASS:
         verdict = "look" if counted else verdict
-        small = (
+        remarks.append(
             f" The classes are small, {suspects.median_size:g} images in the middle: a class of so "
             "few says little about what belongs to it, so look at each suspect before you change "
             "its label."
         )
     if _known_by_heart(suspects.right):
         verdict = "look" if verdict == "ok" else verdict
-        by_heart = (
+        remarks.append(
             " The network knows its training images by heart, wrong labels too, so hardly any of "
             "them can be seen."
         )
@@ -73,9 +73,7 @@ def check_images(suspects):
         verdict,
         f"{counted:,} of {judged:,} images ({share:.1%}) lie so far inside another class that "
         f"their labels look wrong, and their nearest images are of that class; {nearest}."
-        + "".join(silent)
-        + small
-        + by_heart,
+        + "".join(remarks),
         f"look from {thresholds.SUSPECTS[0]:.1%} of the images, wrong from "
         f"{thresholds.SUSPECTS[1]:.0%}, but never wrong with fewer than {thresholds.SMALL_CLASS} "
         f"images a class; an image counts from a score of {thresholds.SCORE:.2f} on (no "

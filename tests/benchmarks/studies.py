@@ -1,4 +1,6 @@
-"""What the studies share: one training in memory, watched on the validation classes."""
+"""What the studies share: a training in memory, watched on the validation classes; what is done."""
+
+import json
 
 import numpy as np
 
@@ -24,3 +26,15 @@ def train(config, data):
     keep = InMemory(config)
     fit(config, data, keep, network=network)
     return keep
+
+
+def read_done(path):
+    """What a study has kept so far, a dict from the key of a run to what it found."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def keep_done(path, done, key, found):
+    """Add a run to what is done, on disk and on the screen, so that the same command goes on."""
+    done[key] = found
+    print(key, found, flush=True)
+    path.write_text(json.dumps(done, indent=1) + "\n")

@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--settings", nargs="*", default=[], metavar="NAME=VALUE[,NAME=VALUE]")
     parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
-    done = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    done = studies.read_done(RESULTS)
     data = None
     for seed in range(args.seeds):
         for setting in args.settings:
@@ -48,9 +48,7 @@ def main():
                 continue
             config = read_setting(setting, seed)
             data = data or read_data(config)
-            done[key] = train(config, data)
-            print(key, done[key], flush=True)
-            RESULTS.write_text(json.dumps(done, indent=1) + "\n")
+            studies.keep_done(RESULTS, done, key, train(config, data))
     print(table(done))
 
 

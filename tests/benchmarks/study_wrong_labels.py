@@ -10,7 +10,6 @@ this script, and is not done again: the same command goes on.
 
 import argparse
 import itertools
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+import studies
 
 from mdl_tf import runs
 from mdl_tf.config import TrainConfig
@@ -36,13 +36,12 @@ def main():
     args = parser.parse_args()
     with np.load(args.data_dir) as arrays:
         features, labels = arrays["features"], arrays["labels"]
-    done = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    done = studies.read_done(RESULTS)
     for per_class, share, seed in itertools.product(PER_CLASS, SHARES, SEEDS):
         key = f"images {per_class or 'all'} share {share:g} seed {seed}"
         if key not in done:
-            done[key] = look(features, labels, per_class, share, seed)
-            RESULTS.write_text(json.dumps(done, indent=1) + "\n")
-            print(key, done[key], flush=True)
+            found = look(features, labels, per_class, share, seed)
+            studies.keep_done(RESULTS, done, key, found)
     print(table(done))
 
 
