@@ -15,6 +15,7 @@ _READERS = {
     float: float,
     float | None: float,
     dict: parse_json,
+    dict | None: parse_json,
 }
 
 

@@ -66,6 +66,7 @@ def choices_of(field):
 _KINDS = {
     bool: (bool, "true or false"),
     dict: (dict, "a JSON object"),
+    dict | None: (dict, "a JSON object"),
     str: (str, "text"),
     str | None: (str, "text"),
 }

@@ -204,14 +204,16 @@ class TrainConfig:
     learning_rate: float | None = setting(
         None,
         "highest learning rate; default: 0.003; 0.001 for an embedding layer alone; with "
-        "pretrained weights 0.0003, and 3 times that for the embedding layer",
+        "pretrained weights 0.0003",
         above=0,
         optional=True,
     )
-    learning_rate_factors: dict = setting(
-        {},
+    learning_rate_factors: dict | None = setting(
+        None,
         "learning-rate factors of layers or weights by name, as JSON, such as "
-        "'{\"proxies\": 10}' or '{\"embedding\": 10}'",
+        "'{\"proxies\": 10}' or '{\"embedding\": 10}'; default: none, {}, and with pretrained "
+        "weights that are trained '{\"embedding\": 3}'",
+        optional=True,
     )
     schedule: str = setting(
         "cosine",

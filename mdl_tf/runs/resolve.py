@@ -129,15 +129,15 @@ def _sizes_of_start(config):
 
 def _resolve_rate(config):
     """Learning rate, and how much faster the embedding layer of a pretrained network learns."""
-    rate, factors = config.learning_rate, config.learning_rate_factors
-    if rate is None:
-        if config.backbone == "none" or config.frozen:
-            rate = RATE_OF_LAYER
-        elif is_pretrained(config):
-            rate = RATE_OF_PRETRAINED
-            factors = factors or {"embedding": FACTOR_OF_LAYER}
-        else:
-            rate = RATE_OF_RANDOM
+    rate, factors = RATE_OF_RANDOM, {}
+    if config.backbone == "none" or config.frozen:
+        rate = RATE_OF_LAYER
+    elif is_pretrained(config):
+        rate, factors = RATE_OF_PRETRAINED, {"embedding": FACTOR_OF_LAYER}
+    if config.learning_rate is not None:
+        rate = config.learning_rate
+    if config.learning_rate_factors is not None:
+        factors = config.learning_rate_factors
     return {"learning_rate": rate, "learning_rate_factors": factors}
 
 

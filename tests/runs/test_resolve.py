@@ -46,4 +46,10 @@ def test_what_is_given_stays():
     given = TrainConfig(**COLUMNS["trained"], learning_rate=0.5, head="pca", augment="flip")
     resolved = resolve(given)
     assert (resolved.learning_rate, resolved.head, resolved.augment) == (0.5, "pca", "flip")
-    assert resolved.learning_rate_factors == {}
+    assert resolved.learning_rate_factors == {"embedding": 3.0}
+
+
+@pytest.mark.parametrize("factors", [{}, {"proxies": 10.0}])
+def test_factors_that_are_given_stay(factors):
+    resolved = resolve(TrainConfig(**COLUMNS["trained"], learning_rate_factors=factors))
+    assert (resolved.learning_rate, resolved.learning_rate_factors) == (3e-4, factors)
