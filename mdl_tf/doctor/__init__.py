@@ -87,7 +87,7 @@ def diagnose(run, *, stream=None):
     findings += _of_batches(config, data, advice)
     findings.append(copies.check_copies(data))
     if suspects is not None:
-        findings += _of_labels(data, suspects)
+        findings += _of_labels(data, suspects, is_fold=config.folds > 1)
     findings.append(_of_the_end(run, config, history, data, advice))
     # Sorting keeps this order within a level: what may be the cause of the rest stands first.
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
@@ -151,9 +151,9 @@ def _of_space(data, embeddings, advice):
     return spread.check_collapse(embeddings[seen], labels_seen, of, advice, len(data.sizes))
 
 
-def _of_labels(data, suspects):
+def _of_labels(data, suspects, is_fold):
     """What the embeddings say about the labels."""
-    yield labels.check_images(suspects)
+    yield labels.check_images(suspects, is_fold=is_fold)
     if suspects.judges:
         yield labels.check_classes(suspects, data.images.class_names)
 

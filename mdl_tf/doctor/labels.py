@@ -17,11 +17,12 @@ _LEARNED = (
 )
 
 
-def check_images(suspects):
+def check_images(suspects, *, is_fold=False):
     """The finding about single images.
 
     Args:
         suspects: `Suspects`.
+        is_fold: whether the run is one of several folds. Defaults to `False`.
 
     Returns:
         A `Finding`.
@@ -65,8 +66,12 @@ def check_images(suspects):
             "them can be seen."
         )
         advice.append(
-            "Train with folds, and ask about each: there every label is judged once by a network "
-            "that was not trained on it"
+            (
+                "Ask about the other folds, too"
+                if is_fold
+                else "Train with folds, and ask about each"
+            )
+            + ": every label is judged there once by a network that was not trained on it"
         )
     return Finding(
         "labels of images",

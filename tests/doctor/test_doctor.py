@@ -600,10 +600,15 @@ def test_labels_known_by_heart_are_no_good_sign(train, validation, by_heart):
     embeddings, ids, _ = clouds()
     right = {"train": train, "validation": validation}
     right = {side: share for side, share in right.items() if share is not None}
-    said = labels.check_images(find_suspects(embeddings, ids)._replace(right=right))
+    suspects = find_suspects(embeddings, ids)._replace(right=right)
+    said = labels.check_images(suspects)
     assert said.level == ("look" if by_heart else "ok")
     assert ("by heart" in said.said) == by_heart
-    assert any("folds" in line for line in said.advice) == by_heart
+    assert any("Train with folds" in line for line in said.advice) == by_heart
+    # Who has trained with folds is not told to.
+    of_fold = " ".join(labels.check_images(suspects, is_fold=True).advice)
+    assert "Train with folds" not in of_fold
+    assert ("the other folds" in of_fold) == by_heart
 
 
 def test_a_network_is_less_sure_of_what_it_knows_less():
