@@ -67,6 +67,7 @@ def balanced(
             have different data or settings.
     """
     start_step = check_integer("start_step", start_step, least=0)
+    _check_image_set(image_set)
     plan = BalancedPlan(
         image_set.labels,
         classes_per_batch,
@@ -169,6 +170,15 @@ def ordered(
     return _batched(stream, batch_size)
 
 
+def _check_image_set(image_set):
+    # By what it has: the sets themselves are none of this wing's business.
+    if not (hasattr(image_set, "labels") and hasattr(image_set, "features")):
+        raise ValueError(
+            "`image_set` must be a set of images, such as `datasets.load('glyphs').train`. "
+            f"Received: image_set={type(image_set).__name__}"
+        )
+
+
 def _batched(stream, size, **options):
     """float32 batches. Pixels stay bytes as long as they can: the copies of a batch cost most."""
     stream = stream.batch(size, **options)
@@ -182,6 +192,7 @@ def _batched(stream, size, **options):
 
 def _loader(image_set, image_size, augment, cache, cache_dir, progress):
     """A function from an index to a canvas image, uint8, and the view; features have no view."""
+    _check_image_set(image_set)
     if cache not in CACHES:
         raise ValueError(f"`cache` must be one of {CACHES}. Received: cache={cache!r}")
     if image_set.features is not None:

@@ -47,11 +47,15 @@ def set_batch_norm(model, mode):
             as one device has them; on one device the two are the same.
 
     Raises:
-        ValueError: if `mode` is none of these, the model has no batch normalisation to freeze, or
-            for `"statistics"` one of another class than Keras's own.
+        ValueError: if `mode` is none of these, `model` is no model or layer, it has no batch
+            normalisation to freeze, or for `"statistics"` one of another class than Keras's own.
     """
     if mode not in BATCH_NORMS:
         raise ValueError(f"`mode` must be one of {BATCH_NORMS}. Received: mode={mode!r}")
+    if not isinstance(model, keras.Layer):
+        raise ValueError(
+            f"`model` must be a Keras model or layer. Received: model={type(model).__name__}"
+        )
     stock = keras.layers.BatchNormalization
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, stock)]
     if not norms and mode not in ("train", "synchronized"):

@@ -45,9 +45,14 @@ def embedding_model(
         A functional `keras.Model`, images `(B, H, W, 3)` to embeddings `(B, D)`.
 
     Raises:
-        ValueError: if `backbone`, `pooling` or `embedding_dim` is not one of the above, or the
-            backbone ends in a classifier.
+        ValueError: if `backbone`, `preprocess`, `pooling` or `embedding_dim` is not one of the
+            above, or the backbone ends in a classifier.
     """
+    if preprocess is not None and not callable(preprocess):
+        raise ValueError(
+            "`preprocess` must be a function of images, or None. "
+            f"Received: preprocess={preprocess!r}"
+        )
     if pooling not in POOLINGS:
         raise ValueError(
             f"`pooling` must be one of {tuple(POOLINGS)}. Received: pooling={pooling!r}"
@@ -93,6 +98,10 @@ def concatenated(embedders, name="concatenated"):
         ValueError: if there are none, they take inputs of different shapes, or one gives no
             embeddings `(B, D)` or several outputs.
     """
+    if not isinstance(embedders, list | tuple):
+        raise ValueError(
+            f"`embedders` must be a list of models. Received: embedders={type(embedders).__name__}"
+        )
     for embedder in embedders:
         check_single(embedder, "embedders")
         check_output(embedder)
@@ -157,9 +166,14 @@ def embed(model, images, *, output=None, progress=None):
         none.
 
     Raises:
-        ValueError: if there are no images or no end of them, labels are none, or the model gives no
-            embeddings `(B, D)`, or several and `output` names none of them.
+        ValueError: if `model` is none, there are no images or no end of them, labels are none, or
+            the model gives no embeddings `(B, D)`, or several and `output` names none of them.
     """
+    if not hasattr(model, "predict_on_batch"):
+        raise ValueError(
+            "`model` must be a Keras model, such as `load_model` gives. "
+            f"Received: model={type(model).__name__}"
+        )
     total = len(images) if hasattr(images, "shape") else None
     embeddings, labels, done, size = [], [], 0, 0
     for pixels, batch_labels in read_batches(images):
