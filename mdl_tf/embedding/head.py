@@ -46,7 +46,7 @@ def fit_head(model, images, labels=None, *, head="whitened", shrinkage=None, see
 
     Args:
         model: an embedding model, as `embedding_model` builds it; its embedding layer is changed.
-            An F of 4,096 takes about a minute, 1,280 a few seconds.
+            An F of 4,096 takes one to two minutes on two cores, 1,280 some seconds.
         images: batches of (images, labels) such as `batches.ordered(train)`, without augmentation;
             one array of them, `(N, H, W, 3)`; or features `(N, F)`, as `feature_model` makes them.
         labels: integers `(N,)` of an array. Defaults to `None`: the batches have them.
