@@ -668,6 +668,7 @@ def test_what_is_left_open_is_settled_once(features, tmp_path, counted, monkeypa
     assert kept["asked"] == {
         **{"head": "auto", "embedding_dim": None, "learning_rate": None, "batch_norm": None},
         **{"image_size": None, "short_classes": None, "augment": None},
+        "learning_rate_factors": None,
     }
     count = len(trained(counted))
     monkeypatch.setattr(resolve, "RATE_OF_LAYER", 0.7)
