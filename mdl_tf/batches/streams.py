@@ -158,6 +158,7 @@ def ordered(
         ValueError: if an argument is not one of the above, or what is to be cached does not fit.
     """
     batch_size = check_integer("batch_size", batch_size, least=1)
+    _check_image_set(image_set)
     with tf.device("CPU"):
         load, view = _loader(image_set, image_size, augment, cache, cache_dir, progress)
         labels = tf.constant(image_set.labels, tf.int64)
@@ -192,7 +193,6 @@ def _batched(stream, size, **options):
 
 def _loader(image_set, image_size, augment, cache, cache_dir, progress):
     """A function from an index to a canvas image, uint8, and the view; features have no view."""
-    _check_image_set(image_set)
     if cache not in CACHES:
         raise ValueError(f"`cache` must be one of {CACHES}. Received: cache={cache!r}")
     if image_set.features is not None:
